@@ -1,0 +1,160 @@
+"""The compiled recursions of `tridiagonal` and `integration`.
+
+Importing Numba takes a noticeable part of a second, so this module is
+imported by the first call that needs it; the machine code is cached on disk.
+
+All arithmetic is in double precision, whatever the arrays hold: a recursion
+is bound by the latency of its operations, which is the same for both.
+"""
+
+import math
+
+import numpy as np
+from numba import njit
+
+_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
+
+# Elimination divides, and each division waits for the last. The ladders of
+# different frames do not wait for each other: so many go side by side.
+LANES = 8
+
+
+@njit(**_OPTIONS)
+def _factor(anchor, coupling, ratio, inverse):
+    """Eliminate up to LANES ladders, [lanes, freq]; see `tridiagonal`.
+
+    Writes the ratio r[k] = g[k] / (e[k-1] + g[k]) and the inverse pivot
+    d[k] = 1 / (e[k] + g[k+1]), which is zero where there is none.
+    """
+    lanes, freq = anchor.shape
+    e = np.empty(LANES)
+    for j in range(lanes):
+        e[j] = anchor[j, 0]
+    for k in range(1, freq):
+        for j in range(lanes):
+            g = coupling[j, k]
+            pivot = e[j] + g
+            d = 1 / pivot if pivot > 0 else 0.0
+            r = g * d
+            e[j] = anchor[j, k] + r * e[j]
+            inverse[j, k - 1] = d
+            ratio[j, k] = r
+    for j in range(lanes):
+        inverse[j, freq - 1] = 1 / e[j] if e[j] > 0 else 0.0
+
+
+@njit(**_OPTIONS)
+def _substitute(ratio, inverse, source, target, free, solution):
+    """Carry the right-hand side source * target through a factored ladder.
+
+    Real and imaginary parts by hand: the compiler would multiply the real
+    ratio as a complex number, and the chain of products is what takes time.
+    """
+    freq = target.size
+    re, im = 0.0, 0.0
+    for k in range(freq):
+        w, t = np.float64(source[k]), target[k]
+        r, d = ratio[k], inverse[k]
+        re = w * t.real + r * re
+        im = w * t.imag + r * im
+        if d > 0:
+            solution[k] = complex(re * d, im * d)
+        else:
+            solution[k] = complex(free * t.real, free * t.imag)
+    # s[k] = (b[k] + g[k+1] s[k+1]) d[k], and g[k+1] d[k] is r[k+1].
+    s = solution[freq - 1]
+    re, im = s.real, s.imag
+    for k in range(freq - 2, -1, -1):
+        s, r = solution[k], ratio[k + 1]
+        re = s.real + r * re
+        im = s.imag + r * im
+        solution[k] = complex(re, im)
+
+
+@njit(**_OPTIONS)
+def solve_rows(anchor, coupling, source, target, free):
+    """Solve independent ladders, [rows, freq], for source * target."""
+    rows, freq = anchor.shape
+    solution = np.empty_like(target)
+    ratio = np.zeros((LANES, freq))
+    inverse = np.empty((LANES, freq))
+    row = np.empty(freq, dtype=np.complex128)
+    for start in range(0, rows, LANES):
+        stop = min(start + LANES, rows)
+        _factor(anchor[start:stop], coupling[start:stop], ratio, inverse)
+        for i in range(start, stop):
+            j = i - start
+            _substitute(
+                ratio[j], inverse[j], source[i], target[i], free, row
+            )
+            solution[i] = row
+    return solution
+
+
+@njit(**_OPTIONS)
+def integrate(anchor, coupling, rotor, tilt, start, phasor, solution):
+    """The recursion over frames of `integration`, [batch, time, freq].
+
+    Writes the unit phasors and, for the adjoint, the solutions before they
+    were normalised.
+    """
+    batch, time, freq = anchor.shape
+    ratio = np.zeros((LANES, freq))
+    inverse = np.empty((LANES, freq))
+    target = np.empty(freq, dtype=np.complex128)
+    row = np.empty(freq, dtype=np.complex128)
+    for i in range(batch):
+        previous = start[i]
+        for t in range(time):
+            j = t % LANES
+            if j == 0:
+                stop = min(t + LANES, time)
+                _factor(anchor[i, t:stop], coupling[i, t:stop], ratio, inverse)
+            for k in range(freq):
+                target[k] = np.complex128(previous[k]) * rotor[i, t, k]
+            _substitute(ratio[j], inverse[j], anchor[i, t], target, 1.0, row)
+            for k in range(freq):
+                s = row[k]
+                size = math.sqrt(s.real * s.real + s.imag * s.imag)
+                if size == 0:  # all predictions cancel: keep our own
+                    s, size = target[k], 1.0
+                u = complex(s.real / size, s.imag / size)
+                phasor[i, t, k] = u * tilt[i, t, k]
+                solution[i, t, k] = s
+            previous = phasor[i, t]
+
+
+@njit(**_OPTIONS)
+def integrate_adjoint(anchor, coupling, rotor, tilt, solution, gradient, y):
+    """Solve the adjoint systems, last frame first; see `integration`."""
+    batch, time, freq = anchor.shape
+    ratio = np.zeros((LANES, freq))
+    inverse = np.empty((LANES, freq))
+    ones = np.ones(freq)
+    target = np.empty(freq, dtype=np.complex128)
+    row = np.empty(freq, dtype=np.complex128)
+    for i in range(batch):
+        carry = np.zeros(freq, dtype=np.complex128)
+        for t in range(time - 1, -1, -1):
+            j = t % LANES
+            if j == LANES - 1 or t == time - 1:
+                first, stop = t - j, t + 1
+                _factor(
+                    anchor[i, first:stop],
+                    coupling[i, first:stop],
+                    ratio,
+                    inverse,
+                )
+            for k in range(freq):
+                s = np.complex128(solution[i, t, k])
+                size = math.sqrt(s.real * s.real + s.imag * s.imag)
+                z = (gradient[i, t, k] + carry[k]) * tilt[i, t, k].conjugate()
+                # Only a turn of s moves s / |s|: take the radial part out.
+                radial = (z.real * s.real + z.imag * s.imag) / size**2
+                target[k] = (z - radial * s) / size
+            _substitute(ratio[j], inverse[j], ones, target, 0.0, row)
+            for k in range(freq):
+                y[i, t, k] = row[k]
+                carry[k] = (
+                    anchor[i, t, k] * row[k] * rotor[i, t, k].conjugate()
+                )

@@ -1,0 +1,103 @@
+"""The training-free estimate: phase derivatives from the gradient theorem.
+
+For a Gaussian window the STFT is, up to a factor, analytic: its log-magnitude
+and its phase determine each other through the Cauchy-Riemann equations
+(Portnoff 1979; Prusa, Balazs and Sondergaard 2017). Per hop and per bin,
+
+    bpd = +(hop n_fft / gamma)  d log a / dk
+    fpd = -(gamma / (hop n_fft))  d log a / dt
+
+with gamma from the Gaussian nearest to the window. Each derivative is wanted
+between two points of the grid, and is the mean of its values at the two.
+"""
+
+import math
+
+import torch
+
+from .derivatives import PhaseDerivatives, gaussian_gamma
+
+
+class GradientTheorem(torch.nn.Module):
+    """Phase derivatives from log-magnitudes, without any training.
+
+    Works for any window and overlap, at any level. It is an *estimator*, as
+    `PhaseDerivativeNet` is: called with frames and a state, it answers with
+    the derivatives of the frames that are ready, and a new state.
+
+    Arguments
+    ---------
+    config : StftConfig
+        The transform that the magnitudes come from.
+    lookahead : int
+        0 or 1, in frames. The derivative over time is a central difference
+        with one frame of look-ahead and a backward difference with none.
+
+    Raises
+    ------
+    ValueError
+        If `lookahead` is neither 0 nor 1.
+
+    Example
+    -------
+    >>> from speechbrain_phaseinv.stft import StftConfig
+    >>> config = StftConfig(16000, n_fft=512, hop_length=128)
+    >>> estimator = GradientTheorem(config, lookahead=1)
+    >>> derivatives, state = estimator(torch.randn(2, 10, 257))
+    >>> derivatives.time.shape  # frame 9 waits for frame 10
+    torch.Size([2, 9, 257])
+    """
+
+    def __init__(self, config, lookahead=1):
+        super().__init__()
+        if lookahead not in (0, 1):
+            raise ValueError(f"lookahead must be 0 or 1, got {lookahead!r}.")
+        self.config = config
+        self.lookahead = int(lookahead)
+        area = config.hop_length * config.n_fft
+        self.slope = area / gaussian_gamma(config)
+
+    def forward(self, log_magnitude, state=None):
+        """Derivatives of the frames that are ready.
+
+        Arguments
+        ---------
+        log_magnitude : torch.Tensor, [batch, time, freq]
+            Natural logarithm of the magnitudes of the next frames.
+        state : torch.Tensor, optional
+            The last frames of the previous call; None at the stream's start,
+            where the first frame is taken to have been there before.
+
+        Returns
+        -------
+        derivatives : PhaseDerivatives
+            [batch, ready, freq]; frame `lookahead` from the end is the last.
+        state : torch.Tensor, [batch, 1 + lookahead, freq]
+            For the next call.
+        """
+        if state is None or state.shape[1] == 0:
+            state = log_magnitude[:, :1]
+        frames = torch.cat([state, log_magnitude], dim=1)
+        past = 1 + self.lookahead
+        ready = max(frames.shape[1] - past, 0)
+        before, here = frames[:, :ready], frames[:, 1 : 1 + ready]
+        # Over frequency: central differences, none at the two ends.
+        slope = (frames[..., 2:] - frames[..., :-2]) / 2
+        slope = torch.nn.functional.pad(slope, (1, 1))
+        slope = (slope[:, :ready] + slope[:, 1 : 1 + ready]) / 2
+        # Over time: to one frame ahead if we may.
+        if self.lookahead:
+            rise = (frames[:, 2:] - before) / 2
+        else:
+            rise = here - before
+        below = torch.nn.functional.pad(rise[..., :-1], (1, 0))
+        rise = (rise + below) / 2
+        # No energy of a frame lies outside its window, half a window from
+        # the centre, where the phase turns by pi a bin; steps of level from
+        # or to silence would claim it does.
+        delay = -rise / self.slope
+        frequency = math.pi * torch.tanh(delay / math.pi)
+        return (
+            PhaseDerivatives(self.slope * slope, frequency),
+            frames[:, -past:],
+        )

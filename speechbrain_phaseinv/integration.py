@@ -1,0 +1,257 @@
+"""From phase derivatives to phases: weighted least squares, frame by frame.
+
+Given the phasors of the previous frame, its own derivatives and the
+magnitudes, a frame's phase minimises, over complex z[k] (Masuyama et al. 2023;
+arXiv 2505.24498, where the system is found to be tridiagonal),
+
+    sum_k L[k] |z[k] - a[k] p[k] exp(j tpd[k])|^2
+      + sum_{k>=1} G[k] |z[k] - (a[k] / a[k-1]) exp(j fpd[k]) z[k-1]|^2
+
+with p the previous phasor, tpd the phase advance over time, fpd that over
+frequency. Put theta[k] = fpd[1] + ... + fpd[k] and
+z[k] = a[k] exp(j theta[k]) s[k]: what is left is to smooth
+
+    q[k] = p[k] exp(j (tpd[k] - theta[k]))
+
+on a path graph with the real weights l = L a^2 and g = G a^2, the problem of
+`tridiagonal`. The new phasor is s / |s| turned back by theta.
+"""
+
+import torch
+
+from . import tridiagonal
+from .derivatives import expected_advance
+
+# Log-magnitudes stop here: log(1e-30). Far below any recording at any scale,
+# and far enough above the smallest float32 that its reciprocal is one too.
+LOG_FLOOR = -69.0
+
+
+def log_magnitude(magnitude):
+    """Natural logarithm, finite at zero, with a gradient that is finite too.
+
+    Arguments
+    ---------
+    magnitude : torch.Tensor, any shape
+        Non-negative magnitudes.
+
+    Returns
+    -------
+    log_magnitude : torch.Tensor
+        At least `LOG_FLOOR`.
+
+    Example
+    -------
+    >>> log_magnitude(torch.tensor([0.0, 1.0]))
+    tensor([-69.,   0.])
+    """
+    audible = magnitude > 1.1e-30
+    safe = magnitude.masked_fill(~audible, 1.0)
+    return torch.where(audible, safe.log(), LOG_FLOOR)
+
+
+def phase_weights(
+    log_mag, log_mag_before, derivatives, power=1.0, coupling=1.0
+):
+    """Weights of the least-squares step, from magnitudes and confidences.
+
+    As Masuyama et al., L = (a[t] a[t-1])^p and G = g (a[k] a[k-1])^p, which
+    makes l = L a^2 and g = G a^2; and a confidence scales each. Only ratios
+    within a frame count, so the largest weight of a frame is made 1, in the
+    logarithmic domain where nothing overflows; the smallest is kept above
+    zero, so that every bin has an anchor.
+
+    Arguments
+    ---------
+    log_mag : torch.Tensor, [batch, time, freq]
+        Natural logarithm of the magnitudes.
+    log_mag_before : torch.Tensor, [batch, time, freq]
+        That of the frames before.
+    derivatives : PhaseDerivatives
+        Its confidences are added, where it has any.
+    power : float
+        The exponent p.
+    coupling : float
+        The factor g: trust in the frequency derivative relative to the time
+        derivative.
+
+    Returns
+    -------
+    anchor, coupling : torch.Tensor, [batch, time, freq]
+        The weights l and g of `tridiagonal.solve_ladder`.
+    """
+    below = torch.nn.functional.pad(log_mag[..., :-1], (1, 0))
+    time = power * (log_mag + log_mag_before) + 2 * log_mag
+    frequency = power * (log_mag + below) + 2 * log_mag
+    if coupling != 1.0:
+        frequency = frequency + torch.log(torch.as_tensor(float(coupling)))
+    if derivatives.time_confidence is not None:
+        time = time + derivatives.time_confidence
+    if derivatives.frequency_confidence is not None:
+        frequency = frequency + derivatives.frequency_confidence
+    peak = torch.maximum(time, frequency).amax(-1, keepdim=True).detach()
+    floor = torch.finfo(log_mag.dtype).tiny
+    lowest = torch.tensor(floor, dtype=log_mag.dtype).log().item() + 7
+    time = (time - peak).clamp_min(lowest).exp()
+    frequency = (frequency - peak).clamp_min(lowest).exp()
+    return time, frequency
+
+
+def integrate(
+    derivatives, anchor, coupling, config, phasor=None, backend="auto"
+):
+    """Integrate phase derivatives over any number of frames.
+
+    Differentiable once, with respect to derivatives, weights and `phasor`.
+
+    Arguments
+    ---------
+    derivatives : PhaseDerivatives
+        Derivatives of the frames, [batch, time, freq].
+    anchor, coupling : torch.Tensor, [batch, time, freq]
+        Weights, as from `phase_weights`.
+    config : StftConfig
+        The transform.
+    phasor : torch.Tensor, [batch, freq], complex, optional
+        Unit phasors of the frame before, centre-referred, such as
+        ``previous_result[:, -1]``. Default: ones, the start of a stream.
+    backend : str
+        As in `tridiagonal.solve_ladder`.
+
+    Returns
+    -------
+    phasors : torch.Tensor, [batch, time, freq], complex
+        ``exp(1j * phase)``, centre-referred. A range of frames integrated
+        in several calls gives the same numbers as in one.
+
+    Example
+    -------
+    >>> from speechbrain_phaseinv.derivatives import phase_derivatives
+    >>> from speechbrain_phaseinv.stft import StftConfig, analysis
+    >>> config = StftConfig(16000, n_fft=512, hop_length=128)
+    >>> stft = analysis(torch.randn(1, 4000, dtype=torch.double), config)
+    >>> ones = torch.ones(stft.shape, dtype=torch.double)
+    >>> found = integrate(phase_derivatives(stft, config), ones, ones, config)
+    >>> true = stft / stft.abs() * config.centre_phasor(stft.dtype)
+    >>> (found - true).abs().max() < 1e-9
+    tensor(True)
+    """
+    time, frequency = derivatives.time, derivatives.frequency
+    advance = expected_advance(config, time.dtype, time.device)
+    # In doubles: a sum of hundreds of angles loses too much in floats.
+    theta = torch.cumsum(frequency[..., 1:].double(), dim=-1)
+    theta = torch.nn.functional.pad(theta.remainder(2 * torch.pi), (1, 0))
+    theta = theta.to(time.dtype)
+    one = torch.ones_like(theta)
+    rotor = torch.polar(one, time + advance - theta)
+    tilt = torch.polar(one, theta)
+    if phasor is None:
+        phasor = torch.ones_like(rotor[:, 0]) if rotor.shape[1] else None
+    if rotor.numel() == 0:
+        return rotor
+    backend = tridiagonal.resolve(backend, rotor)
+    return _Integrate.apply(anchor, coupling, rotor, tilt, phasor, backend)
+
+
+class _Integrate(torch.autograd.Function):
+    """The recursion over frames, and its adjoint, last frame first.
+
+    With u = s / |s| and z = u tilt, a cotangent Z of z[t] becomes
+    S = (Z' - u Re(conj(u) Z')) / |s| with Z' = conj(tilt) Z, then y from
+    A y = S, then l y, the cotangent of q; and q[t] = z[t-1] rotor[t] hands
+    conj(rotor[t]) l y on to the frame before. Once all y are known the
+    rest is `tridiagonal`'s adjoint, for all frames at once.
+    """
+
+    @staticmethod
+    def forward(ctx, anchor, coupling, rotor, tilt, start, backend):
+        run = _run_numba if backend == "numba" else _run_torch
+        phasor, solution = run(anchor, coupling, rotor, tilt, start)
+        ctx.save_for_backward(
+            anchor, coupling, rotor, tilt, start, phasor, solution
+        )
+        ctx.backend = backend
+        return phasor
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        anchor, coupling, rotor, tilt, start, phasor, s = ctx.saved_tensors
+        run = _adjoint_numba if ctx.backend == "numba" else _adjoint_torch
+        y = run(anchor, coupling, rotor, tilt, s, gradient)
+        before = torch.cat([start.unsqueeze(1), phasor[:, :-1]], dim=1)
+        handed = anchor * y * rotor.conj()
+        total = gradient.clone()
+        total[:, :-1] += handed[:, 1:]
+        d_anchor = (y.conj() * (before * rotor - s)).real
+        d_coupling = torch.zeros_like(coupling)
+        d_coupling[..., 1:] = -(y.diff().conj() * s.diff()).real
+        d_rotor = anchor * y * before.conj()
+        d_tilt = total * (s / s.abs()).conj()
+        return d_anchor, d_coupling, d_rotor, d_tilt, handed[:, 0], None
+
+
+def _run_numba(anchor, coupling, rotor, tilt, start):
+    from . import _kernels
+
+    phasor = torch.empty_like(rotor, device="cpu").contiguous()
+    solution = torch.empty_like(phasor)
+    inputs = _arrays(anchor, coupling, rotor, tilt, start)
+    _kernels.integrate(*inputs, phasor.numpy(), solution.numpy())
+    return phasor.to(rotor.device), solution.to(rotor.device)
+
+
+def _adjoint_numba(anchor, coupling, rotor, tilt, solution, gradient):
+    from . import _kernels
+
+    y = torch.empty_like(rotor, device="cpu").contiguous()
+    inputs = _arrays(anchor, coupling, rotor, tilt, solution, gradient)
+    _kernels.integrate_adjoint(*inputs, y.numpy())
+    return y.to(rotor.device)
+
+
+def _arrays(*tensors):
+    """C-contiguous arrays, so that the kernels are compiled only once."""
+    return [
+        x.detach().cpu().resolve_conj().contiguous().numpy() for x in tensors
+    ]
+
+
+def _run_torch(anchor, coupling, rotor, tilt, start):
+    conductance, ratio = tridiagonal.factor(anchor, coupling)
+    phasors, solutions = [], []
+    for t in range(rotor.shape[1]):
+        target = start * rotor[:, t]
+        s = tridiagonal.substitute(
+            conductance[:, t],
+            ratio[:, t],
+            coupling[:, t],
+            anchor[:, t],
+            target,
+        )
+        s = torch.where(s == 0, target, s)
+        start = s / s.abs() * tilt[:, t]
+        phasors.append(start)
+        solutions.append(s)
+    return torch.stack(phasors, dim=1), torch.stack(solutions, dim=1)
+
+
+def _adjoint_torch(anchor, coupling, rotor, tilt, solution, gradient):
+    conductance, ratio = tridiagonal.factor(anchor, coupling)
+    ys = []
+    carry = 0
+    for t in reversed(range(rotor.shape[1])):
+        size = solution[:, t].abs()
+        u = solution[:, t] / size
+        z = (gradient[:, t] + carry) * tilt[:, t].conj()
+        y = tridiagonal.substitute(
+            conductance[:, t],
+            ratio[:, t],
+            coupling[:, t],
+            torch.ones_like(size),
+            (z - u * (u.conj() * z).real) / size,
+            free=0.0,
+        )
+        ys.append(y)
+        carry = anchor[:, t] * y * rotor[:, t].conj()
+    return torch.stack(ys[::-1], dim=1)

@@ -1,0 +1,274 @@
+"""Magnitudes in, complex spectrogram and waveform out: the whole chain."""
+
+from typing import Any, NamedTuple
+
+import torch
+
+from .gradient_theorem import GradientTheorem
+from .integration import LOG_FLOOR, integrate, log_magnitude, phase_weights
+from .stft import StftConfig, synthesis
+
+
+class InverterState(NamedTuple):
+    """What the inverter remembers of a stream between two calls.
+
+    Attributes
+    ----------
+    estimator : Any
+        The state of the estimator of phase derivatives.
+    pending : torch.Tensor, [batch, pending, freq]
+        Magnitudes that wait for their look-ahead.
+    magnitude : torch.Tensor, [batch, 1, freq]
+        Magnitudes of the last frame inverted.
+    phasor : torch.Tensor, [batch, freq], complex
+        Its unit phasors, centre-referred.
+    """
+
+    estimator: Any
+    pending: torch.Tensor
+    magnitude: torch.Tensor
+    phasor: torch.Tensor
+
+
+class SpectrogramInverter(torch.nn.Module):
+    """Give a magnitude spectrogram its phase, online and deterministically.
+
+    The input is a magnitude, not a power and not a mel spectrogram, of an
+    STFT with centred frames, at any level. `step` is the one code path:
+    frames and a state in, frames and a state out. Everything else calls it.
+
+    Arguments
+    ---------
+    config : StftConfig
+        The transform.
+    lookahead : int
+        0 or 1: the frames that a frame waits for.
+    estimator : torch.nn.Module, optional
+        What predicts the phase's derivatives. Default:
+        `GradientTheorem(config, lookahead)`.
+    power : float, optional
+        Exponent of the least-squares weights, see `phase_weights`.
+    coupling : float, optional
+        Trust in the frequency derivative relative to the time derivative.
+    backend : str
+        See `tridiagonal.solve_ladder`.
+
+    Example
+    -------
+    >>> from speechbrain_phaseinv.stft import analysis
+    >>> config = StftConfig(16000, n_fft=512, hop_length=128)
+    >>> inverter = SpectrogramInverter(config, lookahead=1)
+    >>> magnitude = analysis(torch.randn(2, 16000), config).abs()
+    >>> inverter(magnitude).shape
+    torch.Size([2, 16000])
+    """
+
+    def __init__(
+        self,
+        config,
+        lookahead=1,
+        estimator=None,
+        power=1.5,
+        coupling=1.0,
+        backend="auto",
+    ):
+        super().__init__()
+        if not isinstance(config, StftConfig):
+            raise TypeError(f"expected a StftConfig, got {config!r}.")
+        if estimator is None:
+            estimator = GradientTheorem(config, lookahead)
+        self.config = config
+        self.estimator = estimator
+        self.power = power
+        self.coupling = coupling
+        self.backend = backend
+
+    @property
+    def lookahead(self):
+        """Frames that a frame waits for before it is inverted."""
+        return self.estimator.lookahead
+
+    @property
+    def latency(self):
+        """Algorithmic latency, in samples.
+
+        From a sample's arrival to its departure: the window has to be full,
+        the frames that overlap it have to come, and the look-ahead.
+        """
+        config = self.config
+        return config.synthesis_latency + self.lookahead * config.hop_length
+
+    def forward(self, magnitude, lengths=None, length=None):
+        """Invert whole spectrograms.
+
+        Arguments
+        ---------
+        magnitude : torch.Tensor, [batch, time, freq]
+            Non-negative and finite.
+        lengths : torch.Tensor, [batch], int, optional
+            Valid frames of each, where shorter ones are padded. A padded
+            spectrogram gives the same samples as alone, then zeros.
+        length : int, optional
+            Samples to return. Default: ``hop_length * (time - 1)``.
+
+        Returns
+        -------
+        waveform : torch.Tensor, [batch, length]
+        """
+        stft = self.invert(magnitude, lengths)
+        if lengths is not None:
+            lengths = self._check_lengths(lengths, magnitude)
+        return synthesis(stft, self.config, length, lengths)
+
+    def invert(self, magnitude, lengths=None):
+        """As `forward`, but the complex spectrogram.
+
+        Returns
+        -------
+        stft : torch.Tensor, [batch, time, freq], complex
+            In the convention of `torch.stft`; zero in padding.
+        """
+        magnitude = self._check(magnitude)
+        if magnitude.shape[1] == 0:
+            return magnitude.to(magnitude.dtype.to_complex())
+        if lengths is None:
+            stft, state = self.step(magnitude)
+            return torch.cat([stft, self.flush(state)], dim=1)
+        # The end of a stream repeats its last frame; so does padding.
+        lengths = self._check_lengths(lengths, magnitude)
+        steps = torch.arange(magnitude.shape[1], device=magnitude.device)
+        last = (lengths - 1).clamp_min(0).unsqueeze(-1)
+        index = torch.minimum(steps.expand(len(lengths), -1), last)
+        index = index.unsqueeze(-1).expand_as(magnitude)
+        stft = self.invert(magnitude.gather(1, index))
+        padding = (steps >= lengths.unsqueeze(-1)).unsqueeze(-1)
+        return stft.masked_fill(padding, 0)
+
+    def step(self, magnitude, state=None):
+        """Invert the next frames of a stream.
+
+        Arguments
+        ---------
+        magnitude : torch.Tensor, [batch, time, freq]
+            Any number of frames, zero included.
+        state : InverterState, optional
+            What the previous call returned; None at the stream's start.
+
+        Returns
+        -------
+        stft : torch.Tensor, [batch, ready, freq], complex
+            The frames whose look-ahead has come.
+        state : InverterState
+            For the next call, or `flush`.
+        """
+        magnitude = self._check(magnitude)
+        if state is None:
+            # Before the stream there was silence, of phase zero.
+            nothing = magnitude.new_zeros(
+                magnitude.shape[0], 1, self.config.num_bins
+            )
+            phasor = torch.ones_like(
+                nothing[:, 0], dtype=magnitude.dtype.to_complex()
+            )
+            state = InverterState(None, nothing[:, :0], nothing, phasor)
+        if magnitude.shape[1] == 0:
+            return magnitude.to(magnitude.dtype.to_complex()), state
+        derivatives, estimator = self.estimator(
+            log_magnitude(magnitude), state.estimator
+        )
+        frames = torch.cat([state.pending, magnitude], dim=1)
+        ready = derivatives.time.shape[1]
+        done, pending = frames[:, :ready], frames[:, ready:]
+        history = torch.cat([state.magnitude, done], dim=1)
+        log_mag = log_magnitude(history)
+        anchor, coupling = phase_weights(
+            log_mag[:, 1:],
+            log_mag[:, :-1],
+            derivatives,
+            self.power,
+            self.coupling,
+        )
+        phasors = integrate(
+            derivatives,
+            anchor,
+            coupling,
+            self.config,
+            state.phasor,
+            self.backend,
+        )
+        if ready:
+            state = state._replace(phasor=phasors[:, -1])
+        state = InverterState(
+            estimator, pending, history[:, -1:], state.phasor
+        )
+        centre = self.config.centre_phasor(phasors.dtype, phasors.device)
+        return done * phasors * centre.conj(), state
+
+    def flush(self, state):
+        """Invert the frames that still wait, as if the last one went on."""
+        waiting = state.pending.shape[1]
+        if waiting == 0:
+            return state.phasor.new_zeros(state.pending.shape)
+        ahead = state.pending[:, -1:].expand(-1, self.lookahead, -1)
+        stft, _ = self.step(ahead, state)
+        return stft[:, :waiting]
+
+    def _check(self, magnitude):
+        """A valid magnitude [batch, time, freq], or an error that helps."""
+        if not isinstance(magnitude, torch.Tensor):
+            raise TypeError(
+                f"expected a torch.Tensor, got {type(magnitude).__name__}."
+            )
+        if magnitude.is_complex():
+            raise TypeError(
+                "expected magnitudes, got a complex spectrogram: pass its "
+                ".abs()."
+            )
+        if magnitude.dtype not in (torch.float32, torch.float64):
+            magnitude = magnitude.to(torch.get_default_dtype())
+        bins = self.config.num_bins
+        if magnitude.dim() != 3 or magnitude.shape[-1] != bins:
+            raise ValueError(_explain_shape(magnitude, self.config))
+        if magnitude.numel():
+            low, high = torch.aminmax(magnitude.detach())
+            if not (low >= 0 and high < float("inf")):
+                raise ValueError(
+                    "magnitudes must be finite and not negative, got values "
+                    f"from {low.item():g} to {high.item():g}. A log-magnitude "
+                    "needs .exp() first, a spectrogram in dB 10 ** (x / 20)."
+                )
+        return magnitude
+
+    def _check_lengths(self, lengths, magnitude):
+        """Valid frames as a tensor of integers, [batch]."""
+        lengths = torch.as_tensor(lengths, device=magnitude.device)
+        batch, time = magnitude.shape[:2]
+        if lengths.shape != (batch,) or lengths.is_floating_point():
+            raise ValueError(
+                f"expected {batch} integer lengths in frames, got "
+                f"{lengths.dtype} of shape {list(lengths.shape)}."
+            )
+        if ((lengths < 0) | (lengths > time)).any():
+            raise ValueError(
+                f"lengths must lie in [0, {time}], got {lengths.tolist()}."
+            )
+        return lengths
+
+
+def _explain_shape(magnitude, config):
+    """What is wrong with a spectrogram's shape, and what to do."""
+    shape = list(magnitude.shape)
+    message = (
+        f"expected magnitudes [batch, time, {config.num_bins}] for n_fft = "
+        f"{config.n_fft}, got shape {shape}."
+    )
+    if magnitude.dim() == 3 and magnitude.shape[1] == config.num_bins:
+        message += " Time and frequency look swapped: use .transpose(1, 2)."
+    elif magnitude.dim() and magnitude.shape[-1] in (40, 64, 80, 100, 128):
+        message += (
+            f" {shape[-1]} bins look like a mel spectrogram: turn it into "
+            "linear magnitudes first."
+        )
+    elif magnitude.dim() == 2:
+        message += " Add the batch axis: use .unsqueeze(0)."
+    return message

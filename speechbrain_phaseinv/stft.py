@@ -1,0 +1,410 @@
+"""The STFT: one frozen description, analysis, synthesis, phase convention.
+
+Everything that has to agree between the two ends of a spectrogram pipeline
+lives in one immutable object, `StftConfig`. It travels as one thing: with the
+magnitudes, with the weights of a network, into a stream.
+
+Frames follow ``torch.stft(center=True)``: frame ``t`` is centred on sample
+``t * hop_length``, and a window shorter than ``n_fft`` is centred inside it.
+"""
+
+import math
+import operator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple, Optional, Tuple, Union
+
+import torch
+
+WINDOWS = {
+    "hann": torch.hann_window,
+    "hamming": torch.hamming_window,
+    "blackman": torch.blackman_window,
+    "bartlett": torch.bartlett_window,
+    "rectangular": torch.ones,
+}
+
+# Overlap-add divides by the sum of the squared windows. Past the last frame's
+# centre that sum runs out to zero, and dividing by it would turn the slightest
+# inconsistency of the spectrogram into a click. Below this fraction of its
+# maximum the division stops, and the samples fade out instead.
+ENVELOPE_FLOOR = 1e-2
+
+
+@dataclass(frozen=True)
+class StftConfig:
+    """What a short-time Fourier transform is, in one immutable object.
+
+    Arguments
+    ---------
+    sample_rate : int
+        Sampling frequency, in Hz.
+    n_fft : int
+        Length of the discrete Fourier transform, in samples.
+    win_length : int
+        Length of the window, in samples, at most `n_fft`. Default: `n_fft`.
+    hop_length : int
+        Distance between two frames, in samples. Default: `win_length // 4`.
+    window : str or tuple of float
+        One of "hann", "hamming", "blackman", "bartlett", "rectangular" (all
+        periodic), or the `win_length` samples of a window of your own.
+
+    Raises
+    ------
+    TypeError
+        If a length is not an integer.
+    ValueError
+        If the STFT so described cannot be inverted; the message says which
+        condition fails.
+
+    Example
+    -------
+    >>> stft = StftConfig(sample_rate=16000, n_fft=512, hop_length=128)
+    >>> stft.num_bins, stft.win_length, stft.num_frames(16000)
+    (257, 512, 126)
+    """
+
+    sample_rate: int
+    n_fft: int
+    win_length: Optional[int] = None
+    hop_length: Optional[int] = None
+    window: Union[str, Tuple[float, ...]] = "hann"
+
+    def __post_init__(self):
+        if self.win_length is None:
+            object.__setattr__(self, "win_length", self.n_fft)
+        if self.hop_length is None:
+            hop = max(_integer("win_length", self.win_length) // 4, 1)
+            object.__setattr__(self, "hop_length", hop)
+        for name in ("sample_rate", "n_fft", "win_length", "hop_length"):
+            value = _integer(name, getattr(self, name))
+            if value < 1:
+                raise ValueError(f"{name} must be positive, got {value}.")
+            object.__setattr__(self, name, value)
+        if self.n_fft < 2:
+            raise ValueError(f"n_fft must be at least 2, got {self.n_fft}.")
+        if self.win_length > self.n_fft:
+            raise ValueError(
+                f"win_length ({self.win_length}) must not exceed n_fft "
+                f"({self.n_fft}): the window has to fit into the transform."
+            )
+        if self.hop_length > self.win_length:
+            raise ValueError(
+                f"hop_length ({self.hop_length}) must not exceed win_length "
+                f"({self.win_length}): samples between two frames would be "
+                "seen by neither."
+            )
+        if isinstance(self.window, str):
+            if self.window not in WINDOWS:
+                raise ValueError(
+                    f"unknown window {self.window!r}: expected one of "
+                    f"{', '.join(sorted(WINDOWS))}, or the window's samples."
+                )
+        else:
+            samples = tuple(float(x) for x in self.window)
+            object.__setattr__(self, "window", samples)
+            if len(samples) != self.win_length:
+                raise ValueError(
+                    f"the window has {len(samples)} samples, but win_length "
+                    f"is {self.win_length}."
+                )
+            if not all(math.isfinite(x) for x in samples):
+                raise ValueError("the window holds NaN or infinite samples.")
+        # NOLA: the squared windows, overlapped, must vanish nowhere.
+        envelope = _steady_envelope(self)
+        if not envelope.min() > 1e-8 * envelope.max():
+            raise ValueError(
+                f"this STFT cannot be inverted: hop_length {self.hop_length} "
+                f"with a {self.win_length}-sample window leaves samples that "
+                "no frame sees (the overlapped squared windows vanish there: "
+                "the NOLA condition). Use a smaller hop_length, such as "
+                f"{max(self.win_length // 4, 1)}."
+            )
+
+    @property
+    def num_bins(self):
+        """Number of frequency bins, ``n_fft // 2 + 1``."""
+        return self.n_fft // 2 + 1
+
+    @property
+    def window_offset(self):
+        """Samples of `n_fft` that stand before the window's first."""
+        return (self.n_fft - self.win_length) // 2
+
+    @property
+    def trim(self):
+        """Samples of the first frame's window that precede sample 0."""
+        return self.n_fft // 2 - self.window_offset
+
+    @property
+    def synthesis_latency(self):
+        """Samples that a frame needs to come out, look-ahead not counted.
+
+        A frame reaches `trim` samples before its centre; the sample there is
+        complete once the frame is in, and the rest of the window waits for
+        the frames that still overlap it: ``win_length - hop_length``.
+        """
+        return self.win_length - self.hop_length
+
+    def num_frames(self, num_samples):
+        """Number of frames that `analysis` makes of so many samples."""
+        padded = num_samples + 2 * (self.n_fft // 2)
+        return 1 + (padded - self.n_fft) // self.hop_length
+
+    def num_samples(self, num_frames):
+        """Samples between the first frame's centre and the last one's."""
+        return self.hop_length * max(num_frames - 1, 0)
+
+    def window_tensor(self, dtype=torch.float32, device="cpu"):
+        """The window, [win_length]."""
+        return _window(self.window, self.win_length).to(device, dtype)
+
+    def centre_phasor(self, dtype=torch.complex64, device="cpu"):
+        """What refers the phase of a bin to the window's centre, [freq].
+
+        ``torch.stft`` refers the phase to the first of a frame's `n_fft`
+        samples. Seen from there a pulse in the middle of the window turns the
+        phase by pi from bin to bin, and nothing smooth is left to predict.
+        Multiplied by ``exp(2j pi k c / n_fft)``, with ``c`` the centre of the
+        (periodic) window, the phase refers to the centre; for even lengths
+        the factor is ``(-1) ** k``. Its conjugate leads back. This is the
+        only place of the package that knows of it.
+        """
+        # 2c is an integer, so the angle is reduced without rounding.
+        twice = 2 * self.window_offset + self.win_length
+        k = torch.arange(self.num_bins, dtype=torch.int64)
+        half_turns = (k * twice) % (2 * self.n_fft)
+        angle = half_turns.double() * (math.pi / self.n_fft)
+        phasor = torch.complex(torch.cos(angle), torch.sin(angle))
+        if twice == self.n_fft:
+            phasor = (1.0 - 2.0 * (k % 2)).to(torch.complex128)
+        return phasor.to(device, dtype)
+
+
+def analysis(waveform, config, pad_mode="reflect"):
+    """Short-time Fourier transform.
+
+    Arguments
+    ---------
+    waveform : torch.Tensor, [batch, samples]
+        Real signal.
+    config : StftConfig
+        The transform.
+    pad_mode : str
+        What precedes and follows the signal: "reflect" (torchaudio) or
+        "constant" (zeros, SpeechBrain). A signal too short to be reflected,
+        at most ``n_fft // 2`` samples, is padded with zeros.
+
+    Returns
+    -------
+    stft : torch.Tensor, [batch, time, freq], complex
+        Equal to ``torch.stft(..., center=True)`` with the last axes swapped.
+
+    Example
+    -------
+    >>> config = StftConfig(16000, n_fft=512, hop_length=128)
+    >>> analysis(torch.randn(2, 16000), config).shape
+    torch.Size([2, 126, 257])
+    """
+    if waveform.dim() != 2 or not waveform.is_floating_point():
+        raise ValueError(
+            "expected a real waveform [batch, samples], got "
+            f"{waveform.dtype} of shape {list(waveform.shape)}."
+        )
+    half = config.n_fft // 2
+    if pad_mode == "reflect" and waveform.shape[-1] <= half:
+        pad_mode = "constant"
+    if waveform.shape[0] == 0:  # torch.stft refuses it
+        shape = (0, config.num_frames(waveform.shape[1]), config.num_bins)
+        return waveform.new_zeros(shape, dtype=waveform.dtype.to_complex())
+    padded = torch.nn.functional.pad(
+        waveform.unsqueeze(1), (half, half), mode=pad_mode
+    ).squeeze(1)
+    stft = torch.stft(
+        padded,
+        config.n_fft,
+        config.hop_length,
+        config.win_length,
+        config.window_tensor(waveform.dtype, waveform.device),
+        center=False,
+        return_complex=True,
+    )
+    return stft.transpose(1, 2)
+
+
+class SynthesisState(NamedTuple):
+    """Overlap-add between two calls of `synthesis_step`.
+
+    Attributes
+    ----------
+    signal : torch.Tensor, [batch, win_length - hop_length]
+        Windowed samples that still wait for frames to overlap them.
+    envelope : torch.Tensor, [1 or batch, win_length - hop_length]
+        Their sum of squared windows.
+    skip : int
+        Samples still to be dropped: those before the first frame's centre.
+    """
+
+    signal: torch.Tensor
+    envelope: torch.Tensor
+    skip: int
+
+
+def synthesis_step(stft, config, state=None, valid=None):
+    """Turn frames into the samples that are final once those frames are in.
+
+    Arguments
+    ---------
+    stft : torch.Tensor, [batch, time, freq], complex
+        Any number of frames, zero included.
+    config : StftConfig
+        The transform.
+    state : SynthesisState, optional
+        What the previous call returned; None at the start of a stream.
+    valid : torch.Tensor, [batch, time], bool, optional
+        False where a frame is padding and is to be left out.
+
+    Returns
+    -------
+    waveform : torch.Tensor, [batch, samples]
+        The next samples of the signal, `hop_length` a frame once the stream
+        is under way.
+    state : SynthesisState
+        To be passed to the next call, or to `synthesis_flush`.
+    """
+    window = config.window_tensor(stft.real.dtype, stft.device)
+    if stft.numel():
+        frames = torch.fft.irfft(stft, n=config.n_fft, dim=-1)
+    else:  # which irfft refuses
+        frames = stft.real.new_zeros(*stft.shape[:2], config.n_fft)
+    offset = config.window_offset
+    frames = frames[..., offset : offset + config.win_length] * window
+    squares = window.square().expand(1, stft.shape[1], -1)
+    if valid is not None:
+        frames = frames * valid.unsqueeze(-1)
+        squares = squares * valid.unsqueeze(-1)
+    if state is None:
+        tail = config.synthesis_latency
+        state = SynthesisState(
+            frames.new_zeros(stft.shape[0], tail),
+            squares.new_zeros(squares.shape[0], tail),
+            config.trim,
+        )
+    signal, signal_tail = _overlap_add(frames, config.hop_length, state.signal)
+    envelope, envelope_tail = _overlap_add(
+        squares, config.hop_length, state.envelope
+    )
+    waveform = _normalise(signal, envelope, config)
+    skipped = min(state.skip, waveform.shape[-1])
+    state = SynthesisState(signal_tail, envelope_tail, state.skip - skipped)
+    return waveform[..., skipped:], state
+
+
+def synthesis_flush(config, state):
+    """The samples that remain after the last frame, [batch, samples]."""
+    waveform = _normalise(state.signal, state.envelope, config)
+    return waveform[..., state.skip :]
+
+
+def synthesis(stft, config, length=None, lengths=None):
+    """Inverse short-time Fourier transform of any length.
+
+    Arguments
+    ---------
+    stft : torch.Tensor, [batch, time, freq], complex
+        Spectrogram in the convention of `analysis`.
+    config : StftConfig
+        The transform.
+    length : int, optional
+        Samples to return. Default: ``hop_length * (time - 1)``, the distance
+        from the first frame's centre to the last one's. Samples that no
+        frame sees are zeros.
+    lengths : torch.Tensor, [batch], int, optional
+        Valid frames of each signal. Frames beyond are left out, so that a
+        padded signal comes out as it would alone, followed by zeros.
+
+    Returns
+    -------
+    waveform : torch.Tensor, [batch, length]
+
+    Example
+    -------
+    >>> config = StftConfig(16000, n_fft=512, hop_length=128)
+    >>> x = torch.randn(1, 1000)
+    >>> y = synthesis(analysis(x, config), config, length=1000)
+    >>> torch.allclose(x, y, atol=1e-5)
+    True
+    """
+    num_frames = stft.shape[1]
+    if length is None:
+        length = config.num_samples(num_frames)
+    valid = None
+    if lengths is not None:
+        steps = torch.arange(num_frames, device=stft.device)
+        valid = steps < lengths.unsqueeze(-1)
+    head, state = synthesis_step(stft, config, valid=valid)
+    waveform = torch.cat([head, synthesis_flush(config, state)], dim=-1)
+    if lengths is not None:
+        # Alone, an utterance ends with its own last frame's centre.
+        steps = torch.arange(waveform.shape[-1], device=stft.device)
+        ends = config.hop_length * (lengths - 1).clamp_min(0)
+        shorter = (lengths < num_frames).unsqueeze(-1)
+        waveform = waveform.masked_fill(shorter & (steps >= ends[:, None]), 0)
+    missing = length - waveform.shape[-1]
+    return torch.nn.functional.pad(waveform, (0, missing))
+
+
+def _overlap_add(frames, hop, tail):
+    """Add overlapping frames [batch, time, width] onto what is pending.
+
+    Cut each frame into blocks of one hop: block r of frame t falls on output
+    block t + r. For a given output block the loop adds the oldest frame first,
+    which is the order in which a stream receives them; so the sums, and their
+    rounding, are the same however the frames are chunked.
+    """
+    batch, time, width = frames.shape
+    blocks = -(-width // hop)
+    padded = torch.nn.functional.pad(frames, (0, blocks * hop - width))
+    padded = padded.reshape(batch, time, blocks, hop)
+    total = torch.nn.functional.pad(
+        tail, (0, (time + blocks - 1) * hop - tail.shape[-1])
+    )
+    total = total.reshape(batch, time + blocks - 1, hop)
+    for r in reversed(range(blocks)):
+        total[:, r : r + time] += padded[:, :, r]
+    total = total.reshape(batch, (time + blocks - 1) * hop)
+    done = time * hop
+    return total[:, :done], total[:, done : done + width - hop]
+
+
+def _normalise(signal, envelope, config):
+    """Divide by the overlapped squared windows, as far as they carry."""
+    floor = ENVELOPE_FLOOR * float(_steady_envelope(config).max())
+    return signal / envelope.clamp_min(floor)
+
+
+@lru_cache(maxsize=64)
+def _steady_envelope(config):
+    """Sum of the squared windows over all frames, one period, [hop_length]."""
+    hop = config.hop_length
+    squared = config.window_tensor(torch.float64).square()
+    padded = torch.nn.functional.pad(squared, (0, -config.win_length % hop))
+    return padded.reshape(-1, hop).sum(0)
+
+
+@lru_cache(maxsize=64)
+def _window(window, win_length):
+    """The window's samples in double precision."""
+    if isinstance(window, str):
+        return WINDOWS[window](win_length, dtype=torch.float64)
+    return torch.tensor(window, dtype=torch.float64)
+
+
+def _integer(name, value):
+    """An integer, or a message that says which argument is none."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"{name} must be an integer, got {value!r}."
+        ) from None
