@@ -84,9 +84,7 @@ def solve_rows(anchor, coupling, source, target, free):
         _factor(anchor[start:stop], coupling[start:stop], ratio, inverse)
         for i in range(start, stop):
             j = i - start
-            _substitute(
-                ratio[j], inverse[j], source[i], target[i], free, row
-            )
+            _substitute(ratio[j], inverse[j], source[i], target[i], free, row)
             solution[i] = row
     return solution
 
@@ -155,6 +153,4 @@ def integrate_adjoint(anchor, coupling, rotor, tilt, solution, gradient, y):
             _substitute(ratio[j], inverse[j], ones, target, 0.0, row)
             for k in range(freq):
                 y[i, t, k] = row[k]
-                carry[k] = (
-                    anchor[i, t, k] * row[k] * rotor[i, t, k].conjugate()
-                )
+                carry[k] = anchor[i, t, k] * row[k] * rotor[i, t, k].conjugate()

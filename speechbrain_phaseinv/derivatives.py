@@ -94,9 +94,7 @@ def phase_derivatives(stft, config):
     before = torch.nn.functional.pad(phase[:, :-1], (0, 0, 1, 0))
     below = torch.nn.functional.pad(phase[..., :-1], (1, 0))
     advance = expected_advance(config, phase.dtype, phase.device)
-    return PhaseDerivatives(
-        wrap(phase - before - advance), wrap(phase - below)
-    )
+    return PhaseDerivatives(wrap(phase - before - advance), wrap(phase - below))
 
 
 @lru_cache(maxsize=64)

@@ -17,6 +17,16 @@ import torch
 
 from .derivatives import PhaseDerivatives, gaussian_gamma
 
+# Without look-ahead the slope over time is known half a hop too early, and a
+# level that has risen does not rise on for ever: the best prediction from a
+# backward difference is a part of it. Chosen on validation speech, 16 kHz,
+# 75 and 50 % overlap; anything from 0.6 to 0.8 serves.
+BACKWARD_SHARE = 0.7
+
+# Trust in the frequency derivative relative to the time derivative, at the
+# overlap where a hop and a bin are worth the same (slope 1). Chosen likewise.
+COUPLING = 1.5
+
 
 class GradientTheorem(torch.nn.Module):
     """Phase derivatives from log-magnitudes, without any training.
@@ -56,6 +66,9 @@ class GradientTheorem(torch.nn.Module):
         self.lookahead = int(lookahead)
         area = config.hop_length * config.n_fft
         self.slope = area / gaussian_gamma(config)
+        # The longer the hop, the wider the slope over frequency swings the
+        # advance over time, and the less it can be trusted.
+        self.confidence = math.log(COUPLING * self.slope**2)
 
     def forward(self, log_magnitude, state=None):
         """Derivatives of the frames that are ready.
@@ -89,7 +102,7 @@ class GradientTheorem(torch.nn.Module):
         if self.lookahead:
             rise = (frames[:, 2:] - before) / 2
         else:
-            rise = here - before
+            rise = BACKWARD_SHARE * (here - before)
         below = torch.nn.functional.pad(rise[..., :-1], (1, 0))
         rise = (rise + below) / 2
         # No energy of a frame lies outside its window, half a window from
@@ -97,7 +110,9 @@ class GradientTheorem(torch.nn.Module):
         # or to silence would claim it does.
         delay = -rise / self.slope
         frequency = math.pi * torch.tanh(delay / math.pi)
-        return (
-            PhaseDerivatives(self.slope * slope, frequency),
-            frames[:, -past:],
+        derivatives = PhaseDerivatives(
+            self.slope * slope,
+            frequency,
+            frequency_confidence=torch.full_like(frequency, self.confidence),
         )
+        return derivatives, frames[:, -past:]

@@ -17,6 +17,8 @@ on a path graph with the real weights l = L a^2 and g = G a^2, the problem of
 `tridiagonal`. The new phasor is s / |s| turned back by theta.
 """
 
+import math
+
 import torch
 
 from . import tridiagonal
@@ -50,13 +52,11 @@ def log_magnitude(magnitude):
     return torch.where(audible, safe.log(), LOG_FLOOR)
 
 
-def phase_weights(
-    log_mag, log_mag_before, derivatives, power=1.0, coupling=1.0
-):
+def phase_weights(log_mag, log_mag_before, derivatives, power=1.0):
     """Weights of the least-squares step, from magnitudes and confidences.
 
-    As Masuyama et al., L = (a[t] a[t-1])^p and G = g (a[k] a[k-1])^p, which
-    makes l = L a^2 and g = G a^2; and a confidence scales each. Only ratios
+    As Masuyama et al., L = (a[t] a[t-1])^p and G = (a[k] a[k-1])^p, which
+    makes l = L a^2 and g = G a^2; a confidence scales each. Only ratios
     within a frame count, so the largest weight of a frame is made 1, in the
     logarithmic domain where nothing overflows; the smallest is kept above
     zero, so that every bin has an anchor.
@@ -71,9 +71,6 @@ def phase_weights(
         Its confidences are added, where it has any.
     power : float
         The exponent p.
-    coupling : float
-        The factor g: trust in the frequency derivative relative to the time
-        derivative.
 
     Returns
     -------
@@ -83,15 +80,12 @@ def phase_weights(
     below = torch.nn.functional.pad(log_mag[..., :-1], (1, 0))
     time = power * (log_mag + log_mag_before) + 2 * log_mag
     frequency = power * (log_mag + below) + 2 * log_mag
-    if coupling != 1.0:
-        frequency = frequency + torch.log(torch.as_tensor(float(coupling)))
     if derivatives.time_confidence is not None:
         time = time + derivatives.time_confidence
     if derivatives.frequency_confidence is not None:
         frequency = frequency + derivatives.frequency_confidence
     peak = torch.maximum(time, frequency).amax(-1, keepdim=True).detach()
-    floor = torch.finfo(log_mag.dtype).tiny
-    lowest = torch.tensor(floor, dtype=log_mag.dtype).log().item() + 7
+    lowest = math.log(torch.finfo(log_mag.dtype).tiny) + 7
     time = (time - peak).clamp_min(lowest).exp()
     frequency = (frequency - peak).clamp_min(lowest).exp()
     return time, frequency

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 
 from .gradient_theorem import GradientTheorem
-from .integration import LOG_FLOOR, integrate, log_magnitude, phase_weights
+from .integration import integrate, log_magnitude, phase_weights
 from .stft import StftConfig, synthesis
 
 
@@ -48,8 +48,6 @@ class SpectrogramInverter(torch.nn.Module):
         `GradientTheorem(config, lookahead)`.
     power : float, optional
         Exponent of the least-squares weights, see `phase_weights`.
-    coupling : float, optional
-        Trust in the frequency derivative relative to the time derivative.
     backend : str
         See `tridiagonal.solve_ladder`.
 
@@ -69,7 +67,6 @@ class SpectrogramInverter(torch.nn.Module):
         lookahead=1,
         estimator=None,
         power=1.5,
-        coupling=1.0,
         backend="auto",
     ):
         super().__init__()
@@ -80,7 +77,6 @@ class SpectrogramInverter(torch.nn.Module):
         self.config = config
         self.estimator = estimator
         self.power = power
-        self.coupling = coupling
         self.backend = backend
 
     @property
@@ -186,7 +182,6 @@ class SpectrogramInverter(torch.nn.Module):
             log_mag[:, :-1],
             derivatives,
             self.power,
-            self.coupling,
         )
         phasors = integrate(
             derivatives,
@@ -198,9 +193,7 @@ class SpectrogramInverter(torch.nn.Module):
         )
         if ready:
             state = state._replace(phasor=phasors[:, -1])
-        state = InverterState(
-            estimator, pending, history[:, -1:], state.phasor
-        )
+        state = InverterState(estimator, pending, history[:, -1:], state.phasor)
         centre = self.config.centre_phasor(phasors.dtype, phasors.device)
         return done * phasors * centre.conj(), state
 

@@ -405,6 +405,4 @@ def _integer(name, value):
     try:
         return operator.index(value)
     except TypeError:
-        raise TypeError(
-            f"{name} must be an integer, got {value!r}."
-        ) from None
+        raise TypeError(f"{name} must be an integer, got {value!r}.") from None

@@ -219,8 +219,8 @@ def _scan(r, c):
     """x[k] = c[k] + r[k] x[k-1] for all k, in log2(freq) steps."""
     step = 1
     while step < c.shape[-1]:
-        head, tail = c[..., :step], c[..., step:] + r[..., step:] * c[..., :-step]
-        c = torch.cat([head, tail], dim=-1)
+        tail = c[..., step:] + r[..., step:] * c[..., :-step]
+        c = torch.cat([c[..., :step], tail], dim=-1)
         r = torch.cat([r[..., :step], r[..., step:] * r[..., :-step]], dim=-1)
         step *= 2
     return c
