@@ -77,7 +77,7 @@ def phase_weights(log_mag, log_mag_before, derivatives, power=1.0):
     anchor, coupling : torch.Tensor, [batch, time, freq]
         The weights l and g of `tridiagonal.solve_ladder`.
     """
-    below = torch.nn.functional.pad(log_mag[..., :-1], (1, 0))
+    below = torch.cat([log_mag[..., :1], log_mag[..., :-1]], dim=-1)
     time = power * (log_mag + log_mag_before) + 2 * log_mag
     frequency = power * (log_mag + below) + 2 * log_mag
     if derivatives.time_confidence is not None:
@@ -212,16 +212,12 @@ def _arrays(*tensors):
 
 
 def _run_torch(anchor, coupling, rotor, tilt, start):
-    conductance, ratio = tridiagonal.factor(anchor, coupling)
+    inverse, ratio = tridiagonal.factor(anchor, coupling)
     phasors, solutions = [], []
     for t in range(rotor.shape[1]):
         target = start * rotor[:, t]
         s = tridiagonal.substitute(
-            conductance[:, t],
-            ratio[:, t],
-            coupling[:, t],
-            anchor[:, t],
-            target,
+            inverse[:, t], ratio[:, t], anchor[:, t], target
         )
         s = torch.where(s == 0, target, s)
         start = s / s.abs() * tilt[:, t]
@@ -231,21 +227,16 @@ def _run_torch(anchor, coupling, rotor, tilt, start):
 
 
 def _adjoint_torch(anchor, coupling, rotor, tilt, solution, gradient):
-    conductance, ratio = tridiagonal.factor(anchor, coupling)
-    ys = []
-    carry = 0
+    inverse, ratio = tridiagonal.factor(anchor, coupling)
+    ones = torch.ones_like(anchor[:, 0])
+    ys, carry = [], 0
     for t in reversed(range(rotor.shape[1])):
         size = solution[:, t].abs()
         u = solution[:, t] / size
         z = (gradient[:, t] + carry) * tilt[:, t].conj()
-        y = tridiagonal.substitute(
-            conductance[:, t],
-            ratio[:, t],
-            coupling[:, t],
-            torch.ones_like(size),
-            (z - u * (u.conj() * z).real) / size,
-            free=0.0,
-        )
-        ys.append(y)
+        # Only a turn of s moves s / |s|: take the radial part out.
+        z = (z - u * (u.conj() * z).real) / size
+        y = tridiagonal.substitute(inverse[:, t], ratio[:, t], ones, z, 0.0)
         carry = anchor[:, t] * y * rotor[:, t].conj()
+        ys.append(y)
     return torch.stack(ys[::-1], dim=1)

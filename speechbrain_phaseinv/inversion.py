@@ -158,17 +158,16 @@ class SpectrogramInverter(torch.nn.Module):
             For the next call, or `flush`.
         """
         magnitude = self._check(magnitude)
-        if state is None:
-            # Before the stream there was silence, of phase zero.
-            nothing = magnitude.new_zeros(
-                magnitude.shape[0], 1, self.config.num_bins
-            )
-            phasor = torch.ones_like(
-                nothing[:, 0], dtype=magnitude.dtype.to_complex()
-            )
-            state = InverterState(None, nothing[:, :0], nothing, phasor)
         if magnitude.shape[1] == 0:
             return magnitude.to(magnitude.dtype.to_complex()), state
+        if state is None:
+            # Before the stream there was the same sound, of phase zero and
+            # far too soft (120 dB) to decide anything but a constant phase.
+            before = 1e-6 * magnitude[:, :1]
+            phasor = torch.ones_like(
+                before[:, 0], dtype=magnitude.dtype.to_complex()
+            )
+            state = InverterState(None, before[:, :0], before, phasor)
         derivatives, estimator = self.estimator(
             log_magnitude(magnitude), state.estimator
         )

@@ -47,7 +47,8 @@ class StftConfig:
         Distance between two frames, in samples. Default: `win_length // 4`.
     window : str or tuple of float
         One of "hann", "hamming", "blackman", "bartlett", "rectangular" (all
-        periodic), or the `win_length` samples of a window of your own.
+        periodic), or the `win_length` samples of a window of your own; those
+        of a window that has a name are replaced by it.
 
     Raises
     ------
@@ -71,6 +72,7 @@ class StftConfig:
     window: Union[str, Tuple[float, ...]] = "hann"
 
     def __post_init__(self):
+        _integer("n_fft", self.n_fft)
         if self.win_length is None:
             object.__setattr__(self, "win_length", self.n_fft)
         if self.hop_length is None:
@@ -102,7 +104,6 @@ class StftConfig:
                 )
         else:
             samples = tuple(float(x) for x in self.window)
-            object.__setattr__(self, "window", samples)
             if len(samples) != self.win_length:
                 raise ValueError(
                     f"the window has {len(samples)} samples, but win_length "
@@ -110,6 +111,7 @@ class StftConfig:
                 )
             if not all(math.isfinite(x) for x in samples):
                 raise ValueError("the window holds NaN or infinite samples.")
+            object.__setattr__(self, "window", _recognise(samples))
         # NOLA: the squared windows, overlapped, must vanish nowhere.
         envelope = _steady_envelope(self)
         if not envelope.min() > 1e-8 * envelope.max():
@@ -398,6 +400,17 @@ def _window(window, win_length):
     if isinstance(window, str):
         return WINDOWS[window](win_length, dtype=torch.float64)
     return torch.tensor(window, dtype=torch.float64)
+
+
+def _recognise(samples):
+    """The name of a window whose samples these are, or the samples."""
+    given = torch.tensor(samples, dtype=torch.float64)
+    for name, make in WINDOWS.items():
+        if torch.allclose(
+            given, make(len(samples), dtype=given.dtype), atol=1e-6
+        ):
+            return name
+    return samples
 
 
 def _integer(name, value):

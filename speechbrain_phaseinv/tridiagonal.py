@@ -139,8 +139,7 @@ class _Solve(torch.autograd.Function):
 def _solve(anchor, coupling, source, target, free, backend):
     """Solve A s = source * target; without an anchor, s = free * target."""
     if backend == "torch":
-        conductance, ratio = factor(anchor, coupling)
-        return substitute(conductance, ratio, coupling, source, target, free)
+        return substitute(*factor(anchor, coupling), source, target, free)
     from . import _kernels
 
     rows = [
@@ -155,10 +154,10 @@ def _solve(anchor, coupling, source, target, free, backend):
 def factor(anchor, coupling):
     """Eliminate all ladders at once: e and r of the module's docstring.
 
-    With h = e + l, one rung is the Moebius map e -> (h' e + l g) / (e + g) of
-    matrix [[l + g, l g], [1, g]]. Matrices compose, so all prefixes follow
-    from a scan of log2(freq) steps; their entries are non-negative, so no
-    step subtracts. The products of weights need the range of doubles.
+    A rung is the Moebius map e -> ((l + g) e + l g) / (e + g). Such maps
+    compose as their matrices [[l + g, l g], [1, g]] do, so all prefixes follow
+    from a scan of log2(freq) steps; the entries are non-negative, and no step
+    subtracts. The products of weights need the range of doubles.
 
     Arguments
     ---------
@@ -167,24 +166,17 @@ def factor(anchor, coupling):
 
     Returns
     -------
-    conductance : torch.Tensor, [..., freq]
-        e[k], what bin k sees of the ladder below and of its own anchor.
-    ratio : torch.Tensor, [..., freq]
+    inverse : torch.Tensor, [..., freq], float64
+        1 / (e[k] + g[k+1]), zero where there is nothing to divide by.
+    ratio : torch.Tensor, [..., freq], float64
         r[k]; ``ratio[..., 0]`` is zero.
     """
     l, g = anchor.double(), coupling.double()
-    matrix = torch.stack([l + g, l * g, torch.ones_like(l), g], dim=-1)
+    zero, one = torch.zeros_like(l), torch.ones_like(l)
+    matrix = torch.stack([l + g, l * g, one, g], dim=-1)
     # Bin 0 starts the ladder: the constant map to l[0].
-    first = torch.stack(
-        [
-            torch.zeros_like(l[..., :1]),
-            l[..., :1],
-            torch.zeros_like(l[..., :1]),
-            torch.ones_like(l[..., :1]),
-        ],
-        dim=-1,
-    )
-    matrix = torch.cat([first, matrix[..., 1:, :]], dim=-2)
+    constant = torch.stack([zero, l, zero, one], dim=-1)
+    matrix = torch.cat([constant[..., :1, :], matrix[..., 1:, :]], dim=-2)
     step = 1
     while step < l.shape[-1]:
         a, b, c, d = matrix[..., step:, :].unbind(-1)
@@ -192,27 +184,25 @@ def factor(anchor, coupling):
         product = torch.stack(
             [a * p + b * r, a * q + b * s, c * p + d * r, c * q + d * s], -1
         )
-        product = product / product.amax(-1, keepdim=True).clamp_min(1e-300)
+        # Only ratios count: keep them from leaving the range.
+        product = product * _inverse(product.amax(-1, keepdim=True))
         matrix = torch.cat([matrix[..., :step, :], product], dim=-2)
         step *= 2
-    # Every prefix holds the constant first map, so its first column is zero.
-    e = _divide(matrix[..., 1], matrix[..., 3])
-    below = torch.nn.functional.pad(e[..., :-1], (1, 0))
-    ratio = _divide(g, below + g)
-    ratio[..., 0] = 0
-    return e.to(anchor.dtype), ratio.to(anchor.dtype)
+    # Every prefix begins with the constant map: its first column is zero.
+    e = matrix[..., 1] * _inverse(matrix[..., 3])
+    inverse = _inverse(e + torch.nn.functional.pad(g[..., 1:], (0, 1)))
+    ratio = g[..., 1:] * inverse[..., :-1]
+    return inverse, torch.nn.functional.pad(ratio, (1, 0))
 
 
-def substitute(conductance, ratio, coupling, source, target, free=1.0):
+def substitute(inverse, ratio, source, target, free=1.0):
     """Carry right-hand sides source * target down and up factored ladders."""
-    b = _scan(ratio.to(target.dtype), source * target)
-    above = torch.nn.functional.pad(coupling[..., 1:], (0, 1))
-    pivot = conductance + above
-    singular = pivot == 0
-    pivot = pivot.masked_fill(singular, 1)
-    c = torch.where(singular, free * target, b / pivot)
-    upward = (above / pivot).to(target.dtype)
-    return _scan(upward.flip(-1), c.flip(-1)).flip(-1)
+    wide = target.to(torch.complex128)
+    b = _scan(ratio.to(wide.dtype), source * wide)
+    c = torch.where(inverse > 0, b * inverse, free * wide)
+    # s[k] = (b[k] + g[k+1] s[k+1]) d[k], and g[k+1] d[k] is r[k+1].
+    upward = torch.nn.functional.pad(ratio[..., 1:], (0, 1)).to(wide.dtype)
+    return _scan(upward.flip(-1), c.flip(-1)).flip(-1).to(target.dtype)
 
 
 def _scan(r, c):
@@ -226,6 +216,6 @@ def _scan(r, c):
     return c
 
 
-def _divide(numerator, denominator):
-    """Quotient of non-negative numbers, zero where both vanish."""
-    return numerator / denominator.masked_fill(denominator == 0, 1)
+def _inverse(x):
+    """Reciprocal of non-negative numbers, zero for zero."""
+    return torch.where(x > 0, 1 / x, 0)

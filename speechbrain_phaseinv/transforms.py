@@ -1,0 +1,224 @@
+"""In the place of `torchaudio.transforms.GriffinLim`, in its own dialect.
+
+Here, and only here, axes are torchaudio's: [..., freq, time].
+"""
+
+import operator
+
+import torch
+
+from .griffinlim import griffin_lim
+from .inversion import SpectrogramInverter
+from .stft import StftConfig, synthesis
+
+
+class PhaseInversion(torch.nn.Module):
+    """Waveform from a spectrogram, with the arguments of GriffinLim.
+
+    The input is what ``torchaudio.transforms.Spectrogram`` makes with the
+    same arguments: centred frames, one-sided, not normalised, and a *power*
+    spectrogram unless `power` says otherwise. Where GriffinLim starts from
+    random phases and iterates over the whole signal, this predicts the phase
+    in one deterministic pass; iterations may follow.
+
+    Arguments
+    ---------
+    n_fft : int, optional
+        Length of the Fourier transform, in samples; ``n_fft // 2 + 1`` bins.
+    n_iter : int, optional
+        Iterations of fast Griffin-Lim that refine the result. Default: 0.
+    win_length : int, optional
+        Length of the window, in samples. Default: `n_fft`.
+    hop_length : int, optional
+        Distance between frames, in samples. Default: ``win_length // 2``.
+    window_fn : callable, optional
+        Makes the window from `win_length`. Default: ``torch.hann_window``.
+    power : float, optional
+        Exponent of the magnitude in the input: 1 for magnitude, 2 for power.
+    wkwargs : dict, optional
+        Further arguments of `window_fn`.
+    momentum : float, optional
+        Momentum of the iterations, in [0, 1).
+    length : int, optional
+        Samples to return, any number: the end is cut off or filled with
+        zeros. Default: ``hop_length * (frames - 1)``.
+    rand_init : bool, optional
+        Accepted, and without effect: nothing here is random.
+    lookahead : int, optional
+        0 or 1: the frames that a frame waits for, were it a stream.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range, or the STFT cannot be inverted.
+
+    Example
+    -------
+    >>> transform = PhaseInversion(n_fft=512, hop_length=128, power=1.0)
+    >>> window = torch.hann_window(512)
+    >>> x = torch.randn(3, 2, 16000)
+    >>> spectrogram = torch.stft(
+    ...     x.reshape(6, -1), 512, 128, window=window, return_complex=True
+    ... ).abs()
+    >>> transform(spectrogram.reshape(3, 2, 257, -1)).shape
+    torch.Size([3, 2, 16000])
+    """
+
+    def __init__(
+        self,
+        n_fft=400,
+        n_iter=0,
+        win_length=None,
+        hop_length=None,
+        window_fn=torch.hann_window,
+        power=2.0,
+        wkwargs=None,
+        momentum=0.99,
+        length=None,
+        rand_init=True,
+        *,
+        lookahead=1,
+    ):
+        super().__init__()
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1), got {momentum}.")
+        if not power > 0:
+            raise ValueError(f"power must be positive, got {power}.")
+        if win_length is None:
+            win_length = n_fft
+        if hop_length is None:
+            hop_length = win_length // 2
+        window = window_fn(win_length, **(wkwargs or {}))
+        # The phase does not depend on the sampling rate: 1 Hz stands for any.
+        config = StftConfig(1, n_fft, win_length, hop_length, window)
+        self.n_iter = _natural("n_iter", n_iter)
+        self.length = None if length is None else _natural("length", length)
+        self.power = power
+        self.momentum = momentum
+        self.inverter = SpectrogramInverter(config, lookahead)
+        # Not read, but it makes the state_dict that of GriffinLim.
+        self.register_buffer("window", window)
+
+    def forward(self, specgram):
+        """Invert a spectrogram.
+
+        Arguments
+        ---------
+        specgram : torch.Tensor, [..., freq, time]
+            Non-negative, finite, real. Half precision is computed in single
+            precision, integers give float32.
+
+        Returns
+        -------
+        waveform : torch.Tensor, [..., time]
+            In the dtype and on the device of `specgram`.
+
+        Raises
+        ------
+        TypeError
+            If `specgram` is complex.
+        ValueError
+            If it is negative or not finite, or has another number of bins.
+        """
+        config = self.inverter.config
+        if specgram.is_complex():
+            raise TypeError(
+                "expected a real spectrogram, got a complex one: pass its "
+                ".abs(), with power=1."
+            )
+        if specgram.dim() < 2 or specgram.shape[-2] != config.num_bins:
+            raise ValueError(
+                f"expected a spectrogram [..., freq, time] with freq = n_fft "
+                f"// 2 + 1 = {config.num_bins}, got shape "
+                f"{list(specgram.shape)}. A mel spectrogram has to be turned "
+                "into a linear one first."
+            )
+        dtype = specgram.dtype
+        if not dtype.is_floating_point:
+            dtype = torch.float32
+        if dtype != torch.float64:
+            specgram = specgram.to(torch.float32)
+        with torch.autocast(specgram.device.type, enabled=False):
+            lead, frames = specgram.shape[:-2], specgram.shape[-1]
+            count = lead.numel()
+            magnitude = _root(specgram, self.power)
+            magnitude = magnitude.reshape(count, config.num_bins, frames)
+            magnitude = magnitude.transpose(1, 2)
+            stft = self.inverter.invert(magnitude)
+            if self.n_iter:
+                stft = griffin_lim(
+                    magnitude, config, stft, self.n_iter, self.momentum
+                )
+            waveform = synthesis(stft, config, self.length)
+        return waveform.reshape(*lead, waveform.shape[-1]).to(dtype)
+
+
+def phase_inversion(
+    specgram,
+    window,
+    n_fft,
+    hop_length,
+    win_length,
+    power=2.0,
+    n_iter=0,
+    momentum=0.99,
+    length=None,
+    rand_init=True,
+):
+    """As `PhaseInversion`, with ``torchaudio.functional.griffinlim``'s order.
+
+    Builds the transform anew at every call; keep a `PhaseInversion` where
+    that counts.
+
+    Arguments
+    ---------
+    specgram : torch.Tensor, [..., freq, time]
+        Spectrogram.
+    window : torch.Tensor, [win_length]
+        Window.
+    n_fft, hop_length, win_length, power, n_iter, momentum, length, rand_init
+        As in `PhaseInversion`.
+
+    Returns
+    -------
+    waveform : torch.Tensor, [..., time]
+
+    Example
+    -------
+    >>> power = torch.rand(257, 20)
+    >>> phase_inversion(power, torch.hann_window(512), 512, 128, 512).shape
+    torch.Size([2432])
+    """
+    transform = PhaseInversion(
+        n_fft,
+        n_iter,
+        win_length,
+        hop_length,
+        lambda _: window,
+        power,
+        momentum=momentum,
+        length=length,
+        rand_init=rand_init,
+    )
+    return transform(specgram)
+
+
+def _root(specgram, power):
+    """Magnitude of a spectrogram; the gradient is zero where it is zero."""
+    if power == 1:
+        return specgram
+    # Negative values and NaN are let through, for the inverter to refuse.
+    nothing = specgram == 0
+    magnitude = specgram.masked_fill(nothing, 1).abs().pow(1 / power)
+    return torch.where(nothing, 0, magnitude * specgram.sign())
+
+
+def _natural(name, value):
+    """A non-negative integer."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}.") from None
+    if number < 0:
+        raise ValueError(f"{name} must not be negative, got {number}.")
+    return number

@@ -1,0 +1,29 @@
+"""Signals that every test may use. All are made here, none is recorded."""
+
+import math
+
+import pytest
+import torch
+
+
+def synthetic_speech(seconds=1.0, sample_rate=16000, seed=0):
+    """Something that changes as speech does: gliding harmonics, noise, gaps.
+
+    Returns a waveform, [1, samples], in double precision.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    time = torch.arange(int(seconds * sample_rate), dtype=torch.float64)
+    time = time / sample_rate
+    pitch = 120 + 40 * torch.sin(2 * math.pi * 0.7 * time + seed)
+    phase = 2 * math.pi * torch.cumsum(pitch, 0) / sample_rate
+    voiced = sum(torch.sin(k * phase) / k for k in range(1, 25))
+    noise = torch.randn(len(time), generator=generator, dtype=torch.float64)
+    syllables = torch.sin(2 * math.pi * 2 * time).clamp_min(0)
+    fricatives = (-torch.sin(2 * math.pi * 2 * time + 0.5)).clamp_min(0)
+    speech = voiced * syllables + 0.2 * noise * fricatives + 1e-4 * noise
+    return (0.1 * speech).unsqueeze(0)
+
+
+@pytest.fixture
+def speech():
+    return synthetic_speech()

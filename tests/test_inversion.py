@@ -1,0 +1,222 @@
+"""The whole chain: batches, chunks, silence, and what it refuses."""
+
+import pytest
+import torch
+from conftest import synthetic_speech
+
+from speechbrain_phaseinv import (
+    SpectrogramInverter,
+    StftConfig,
+    analysis,
+    synthesis,
+)
+from speechbrain_phaseinv.stft import synthesis_step
+
+CONFIG = StftConfig(16000, 512, hop_length=128)
+
+
+def magnitudes(batch=1, seconds=1.0, config=CONFIG):
+    x = torch.cat([synthetic_speech(seconds, seed=i) for i in range(batch)])
+    return analysis(x.float(), config).abs()
+
+
+def convergence(magnitude, waveform, config):
+    difference = analysis(waveform, config).abs() - magnitude
+    return 20 * torch.log10(difference.norm() / magnitude.norm()).item()
+
+
+def in_chunks(inverter, magnitude, sizes):
+    state, pieces = None, []
+    for frames in magnitude.split(sizes, dim=1):
+        stft, state = inverter.step(frames, state)
+        pieces.append(stft)
+    return torch.cat([*pieces, inverter.flush(state)], dim=1)
+
+
+@pytest.mark.parametrize("lookahead", [0, 1])
+def test_it_inverts_far_better_than_zero_phase(lookahead):
+    magnitude = magnitudes(seconds=2)
+    inverter = SpectrogramInverter(CONFIG, lookahead)
+    y = inverter(magnitude, length=32000)
+    zero_phase = inverter.invert(magnitude).abs() + 0j
+    baseline = synthesis(zero_phase, CONFIG, 32000)
+    gain = convergence(magnitude, baseline, CONFIG) - convergence(
+        magnitude, y, CONFIG
+    )
+    assert gain > 10  # dB
+
+
+def test_the_complex_spectrogram_keeps_the_magnitudes():
+    magnitude = magnitudes(2)
+    stft = SpectrogramInverter(CONFIG).invert(magnitude)
+    assert torch.allclose(stft.abs(), magnitude, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("lookahead", [0, 1])
+@pytest.mark.parametrize("size", [1, 2, 7, 126])
+def test_chunks_change_nothing(lookahead, size):
+    magnitude = magnitudes(2)
+    inverter = SpectrogramInverter(CONFIG, lookahead)
+    found = in_chunks(inverter, magnitude, size)
+    assert torch.equal(found, inverter.invert(magnitude))
+
+
+def test_a_batch_is_its_members():
+    magnitude = magnitudes(3)
+    inverter = SpectrogramInverter(CONFIG)
+    batch = inverter(magnitude)
+    for i in range(3):
+        assert torch.equal(inverter(magnitude[i : i + 1])[0], batch[i])
+
+
+@pytest.mark.parametrize("lookahead", [0, 1])
+def test_padding_changes_nothing(lookahead):
+    magnitude = magnitudes(4)
+    inverter = SpectrogramInverter(CONFIG, lookahead)
+    lengths = torch.tensor([126, 50, 1, 0])
+    padded = magnitude.clone()
+    for i, valid in enumerate(lengths):
+        padded[i, valid:] = torch.rand(126 - valid, 257)  # rubbish
+    batch = inverter(padded, lengths=lengths)
+    for i, valid in enumerate(lengths):
+        alone = inverter(magnitude[i : i + 1, :valid])[0]
+        assert torch.equal(batch[i, : len(alone)], alone)
+        assert not batch[i, len(alone) :].any()
+    stft = inverter.invert(padded, lengths.tolist())
+    assert not stft[1, 50:].any()
+
+
+def test_causality_beyond_the_lookahead():
+    magnitude = magnitudes()
+    other = magnitude.clone()
+    other[:, 60:] = torch.rand(1, 66, 257)
+    for lookahead in (0, 1):
+        inverter = SpectrogramInverter(CONFIG, lookahead)
+        one, two = inverter.invert(magnitude), inverter.invert(other)
+        safe = 60 - lookahead
+        assert torch.equal(one[:, :safe], two[:, :safe])
+        assert not torch.equal(one[:, safe], two[:, safe])
+
+
+def test_the_same_input_gives_the_same_output():
+    magnitude = magnitudes()
+    inverter = SpectrogramInverter(CONFIG)
+    assert torch.equal(inverter(magnitude), inverter(magnitude))
+
+
+def test_the_level_does_not_matter():
+    magnitude = magnitudes()
+    inverter = SpectrogramInverter(CONFIG)
+    y = inverter(magnitude)
+    for scale in (2.0**-40, 2.0**60):  # powers of two round nothing away
+        scaled = inverter(magnitude * scale) / scale
+        assert (scaled - y).abs().max() < 1e-3 * y.abs().max()
+
+
+@pytest.mark.parametrize("lookahead", [0, 1])
+@pytest.mark.parametrize("frames", [0, 1, 2, 3])
+def test_few_frames(lookahead, frames):
+    magnitude = magnitudes()[:, :frames]
+    y = SpectrogramInverter(CONFIG, lookahead)(magnitude, length=700)
+    assert y.shape == (1, 700) and y.isfinite().all()
+    assert bool(y.any()) == (frames > 0)
+
+
+def test_silence_gives_silence():
+    y = SpectrogramInverter(CONFIG)(torch.zeros(2, 50, 257))
+    assert y.shape == (2, 49 * 128) and not y.any()
+
+
+def test_speech_after_silence_is_finite_and_goes_on():
+    magnitude = magnitudes()
+    magnitude[:, 20:60] = 0
+    magnitude[..., 200:] = 0  # as an inverted mel leaves it
+    magnitude[:, 80] *= 1e6
+    magnitude[:, 90] *= 1e-30
+    y = SpectrogramInverter(CONFIG)(magnitude)
+    assert y.isfinite().all()
+    assert not y[:, 22 * 128 : 57 * 128].any() and y[:, 70 * 128 :].any()
+
+
+def test_precision_and_layout_are_kept():
+    magnitude = magnitudes(2)
+    inverter = SpectrogramInverter(CONFIG)
+    y = inverter(magnitude)
+    double = inverter(magnitude.double())
+    assert double.dtype == torch.float64
+    strided = magnitude.transpose(1, 2).contiguous().transpose(1, 2)
+    assert torch.equal(inverter(strided), y)
+    assert inverter(magnitude[:0]).shape == (0, y.shape[1])
+    assert inverter((10 * magnitude).round().to(torch.int32)).dtype == y.dtype
+
+
+def test_gradients_reach_the_magnitudes_and_are_finite():
+    magnitude = magnitudes()[:, :20].double()
+    magnitude[:, 5:8] = 0
+    magnitude.requires_grad_()
+    SpectrogramInverter(CONFIG)(magnitude).square().sum().backward()
+    assert magnitude.grad.isfinite().all() and magnitude.grad.any()
+
+
+@pytest.mark.parametrize("lookahead", [0, 1])
+def test_latency_is_what_an_impulse_shows(lookahead):
+    # A device that takes a hop and gives a hop: frame by frame, place the
+    # samples that come out beside those that went in just before. The frames
+    # come out when the inverter says so; their phases are the true ones, for
+    # no method can tell from its magnitudes where in a hop an impulse was.
+    inverter = SpectrogramInverter(CONFIG, lookahead)
+    x = torch.zeros(1, 8192)
+    x[0, 4100] = 1
+    stft = analysis(x, CONFIG)
+    done, taken = 0, 256  # frame 0 is complete after half a window
+    state = synthesis_state = None
+    played = torch.zeros(9000)
+    for t in range(stft.shape[1]):
+        found, state = inverter.step(stft[:, t : t + 1].abs(), state)
+        ready = stft[:, done : done + found.shape[1]]
+        done += found.shape[1]
+        samples, synthesis_state = synthesis_step(
+            ready, CONFIG, synthesis_state
+        )
+        played[taken - samples.shape[1] : taken] = samples[0]
+        taken += 128
+    assert inverter.latency == 512 - 128 + 128 * lookahead
+    assert int(played.abs().argmax()) - 4100 == inverter.latency
+
+
+@pytest.mark.parametrize(
+    "magnitude, error, message",
+    [
+        (torch.rand(1, 5, 257).numpy(), TypeError, "ndarray"),
+        (torch.rand(1, 5, 257) + 0j, TypeError, r"\.abs\(\)"),
+        (-torch.rand(1, 5, 257), ValueError, "negative"),
+        (torch.full((1, 5, 257), torch.nan), ValueError, "finite"),
+        (torch.full((1, 5, 257), torch.inf), ValueError, "finite"),
+        (torch.rand(1, 5, 80), ValueError, "mel"),
+        (torch.rand(1, 257, 5), ValueError, "swapped"),
+        (torch.rand(5, 257), ValueError, "unsqueeze"),
+        (torch.rand(1, 5, 129), ValueError, "257"),
+    ],
+)
+def test_bad_magnitudes_are_refused(magnitude, error, message):
+    with pytest.raises(error, match=message):
+        SpectrogramInverter(CONFIG)(magnitude)
+
+
+@pytest.mark.parametrize(
+    "lengths, message",
+    [
+        (torch.tensor([5, 6, 7]), "integer lengths"),
+        (torch.tensor([0.5, 1.0]), "integer lengths"),
+        ([5, 127], r"\[0, 126\]"),
+        ([5, -1], r"\[0, 126\]"),
+    ],
+)
+def test_bad_lengths_are_refused(lengths, message):
+    with pytest.raises(ValueError, match=message):
+        SpectrogramInverter(CONFIG)(magnitudes(2), lengths)
+
+
+def test_a_config_is_asked_for():
+    with pytest.raises(TypeError, match="StftConfig"):
+        SpectrogramInverter(512)

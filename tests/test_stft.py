@@ -1,0 +1,211 @@
+"""The STFT against `torch.stft` and `torch.istft`."""
+
+import pickle
+
+import pytest
+import torch
+
+from speechbrain_phaseinv.stft import (
+    StftConfig,
+    analysis,
+    synthesis,
+    synthesis_flush,
+    synthesis_step,
+)
+
+# Rounding of double precision sums over a window.
+ROUNDING = 1e-12
+
+CONFIGS = [
+    StftConfig(16000, 512, hop_length=128),
+    StftConfig(16000, 512, 400, 100, "hamming"),
+    StftConfig(16000, 512, 401, 150, "blackman"),
+    StftConfig(22050, 401, 401, 100),
+    StftConfig(16000, 512, hop_length=256, window="hamming"),
+    StftConfig(16000, 256, hop_length=256, window="rectangular"),
+]
+
+
+def torch_stft(x, config, pad_mode="reflect"):
+    return torch.stft(
+        x,
+        config.n_fft,
+        config.hop_length,
+        config.win_length,
+        config.window_tensor(x.dtype),
+        pad_mode=pad_mode,
+        return_complex=True,
+    )
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("pad_mode", ["reflect", "constant"])
+def test_analysis_equals_torch_stft(config, pad_mode):
+    x = torch.randn(2, 5000, dtype=torch.float64)
+    expected = torch_stft(x, config, pad_mode).transpose(1, 2)
+    found = analysis(x, config, pad_mode)
+    assert torch.equal(found, expected)
+    assert found.shape[1] == config.num_frames(5000)
+
+
+@pytest.mark.parametrize("config", CONFIGS[:5])
+def test_synthesis_equals_torch_istft(config):
+    # Any complex array, so that nothing cancels as it would for a true STFT.
+    stft = torch.randn(2, 20, config.num_bins, dtype=torch.complex128)
+    expected = torch.istft(
+        stft.transpose(1, 2),
+        config.n_fft,
+        config.hop_length,
+        config.win_length,
+        config.window_tensor(torch.float64),
+    )[:, : config.num_samples(20)]
+    found = synthesis(stft, config)
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() < ROUNDING
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_synthesis_undoes_analysis(config):
+    x = torch.randn(2, 5000, dtype=torch.float64)
+    y = synthesis(analysis(x, config), config)
+    assert (y - x[:, : y.shape[1]]).abs().max() < ROUNDING
+
+
+@pytest.mark.parametrize("chunks", [[1] * 20, [3, 0, 10, 7], [20], [19, 1]])
+@pytest.mark.parametrize("config", CONFIGS)
+def test_synthesis_in_chunks_is_the_same_bit_for_bit(config, chunks):
+    stft = torch.randn(2, 20, config.num_bins, dtype=torch.complex64)
+    state, pieces = None, []
+    for frames in stft.split(chunks, dim=1):
+        samples, state = synthesis_step(frames, config, state)
+        pieces.append(samples)
+    pieces.append(synthesis_flush(config, state))
+    whole = torch.cat(pieces, dim=1)
+    assert torch.equal(whole, synthesis(stft, config, whole.shape[1]))
+
+
+def test_a_frame_completes_a_hop():
+    config = CONFIGS[0]
+    stft = torch.randn(1, 9, config.num_bins, dtype=torch.complex64)
+    samples, _ = synthesis_step(stft, config)
+    # A window reaches 256 samples before its frame's centre.
+    assert samples.shape[1] == 9 * 128 - 256
+
+
+@pytest.mark.parametrize("length", [0, 1, 2431, 2432, 2500, 9000])
+def test_synthesis_gives_any_length(length):
+    config = CONFIGS[0]
+    stft = torch.randn(1, 20, config.num_bins, dtype=torch.complex64)
+    y = synthesis(stft, config, length)
+    full = synthesis(stft, config)
+    common = min(length, full.shape[1])
+    assert y.shape == (1, length)
+    assert torch.equal(y[:, :common], full[:, :common])
+    assert y.isfinite().all()
+
+
+def test_the_end_fades_and_does_not_click():
+    # At 50 % overlap the last window runs out alone, and an inconsistent
+    # spectrogram divided by it blows up.
+    config = StftConfig(16000, 512, hop_length=256)
+    stft = torch.randn(4, 20, config.num_bins, dtype=torch.complex64)
+    y = synthesis(stft, config, length=20 * 256)
+    steady = y[:, :-256].abs().max()
+    blown_up = torch.istft(
+        stft.transpose(1, 2),
+        512,
+        256,
+        window=torch.hann_window(512),
+        length=20 * 256 - 1,
+    )
+    assert blown_up.abs().max() > 100 * steady
+    assert y.abs().max() < 10 * steady
+
+
+def test_padded_frames_are_left_out():
+    config = CONFIGS[0]
+    stft = torch.randn(2, 20, config.num_bins, dtype=torch.complex128)
+    y = synthesis(stft, config, lengths=torch.tensor([12, 20]))
+    alone = synthesis(stft[:1, :12], config)
+    assert torch.equal(y[:1, : alone.shape[1]], alone)
+    assert not y[0, alone.shape[1] :].any()
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_pulse_in_the_window_centre_has_phase_zero(config):
+    # The physical meaning of the phase convention. A pulse at sample 10 hop
+    # is at the centre of frame 10, to half a sample for windows of odd length.
+    hop = config.hop_length
+    x = torch.zeros(1, 20 * hop + config.n_fft, dtype=torch.float64)
+    x[0, 10 * hop] = 1
+    stft = analysis(x, config)[:, 10]
+    phase = (stft * config.centre_phasor(stft.dtype)).angle()
+    k = torch.arange(config.num_bins, dtype=torch.float64)
+    offset = (config.win_length % 2) / 2
+    if config.win_length % 2 and config.n_fft % 2 == 0:
+        offset = -0.5
+    expected = 2 * torch.pi * k * offset / config.n_fft
+    assert (
+        torch.polar(torch.ones_like(k), phase - expected) - 1
+    ).abs().max() < 1e-9
+
+
+def test_signals_too_short_to_reflect_are_padded_with_zeros():
+    config = CONFIGS[0]
+    for samples in (0, 1, 256):
+        x = torch.ones(2, samples)
+        stft = analysis(x, config)
+        assert torch.equal(stft, analysis(x, config, "constant"))
+        assert stft.shape[1] == config.num_frames(samples)
+    assert analysis(torch.ones(0, 1000), config).shape == (0, 8, 257)
+
+
+def test_defaults():
+    config = StftConfig(16000, 512)
+    assert (config.win_length, config.hop_length) == (512, 128)
+
+
+def test_config_is_one_value():
+    config = StftConfig(16000, 512, 400, 100, "hamming")
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert hash(config) == hash(StftConfig(16000, 512, 400, 100, "hamming"))
+    with pytest.raises(AttributeError):
+        config.n_fft = 1024
+
+
+def test_samples_of_a_known_window_get_its_name():
+    samples = torch.hann_window(512)
+    assert StftConfig(16000, 512, window=samples).window == "hann"
+    other = torch.hann_window(512, periodic=False)
+    assert len(StftConfig(16000, 512, window=other).window) == 512
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(n_fft=512, win_length=600), "must not exceed n_fft"),
+        (dict(n_fft=512, win_length=400, hop_length=401), "hop_length"),
+        (dict(n_fft=512, hop_length=512), "NOLA"),
+        (dict(n_fft=512, hop_length=0), "hop_length must be positive"),
+        (dict(n_fft=1), "n_fft must be at least 2"),
+        (dict(n_fft=512, window="kaiser"), "unknown window 'kaiser'"),
+        (dict(n_fft=4, window=(1.0, 1.0)), "2 samples"),
+        (dict(n_fft=2, window=(1.0, float("nan"))), "NaN"),
+        (dict(n_fft=8, window=(0.0,) * 8), "NOLA"),
+    ],
+)
+def test_what_cannot_be_inverted_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        StftConfig(16000, **arguments)
+
+
+def test_lengths_are_integers():
+    with pytest.raises(TypeError, match="n_fft must be an integer"):
+        StftConfig(16000, 512.5)
+
+
+def test_analysis_refuses_what_is_no_waveform():
+    with pytest.raises(ValueError, match=r"\[batch, samples\]"):
+        analysis(torch.zeros(100), CONFIGS[0])
+    with pytest.raises(ValueError, match="int64"):
+        analysis(torch.zeros(1, 100, dtype=torch.int64), CONFIGS[0])
