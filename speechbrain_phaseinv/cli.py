@@ -1,0 +1,271 @@
+"""The command ``phaseinv``: one function a subcommand.
+
+What fails because of its input fails with one line on stderr and exit status
+2. Nothing heavy is imported before the arguments are known to be right.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+EXAMPLE = Path(__file__).parent / "data" / "example.flac"
+
+
+def main(arguments=None):
+    """Run the command line.
+
+    Arguments
+    ---------
+    arguments : list of str, optional
+        Default: those of the process.
+
+    Returns
+    -------
+    status : int
+        0 if all went well, 2 if something was wrong with the input, 130 if
+        interrupted.
+    """
+    parser = build_parser()
+    try:
+        args = parser.parse_args(arguments)
+        return args.run(args)
+    except (ValueError, TypeError, OSError) as error:
+        _complain(error)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def build_parser():
+    """All subcommands and their options."""
+    parser = _Parser(
+        prog="phaseinv",
+        description="Give magnitude spectrograms their phase, in linear time.",
+        formatter_class=_wide,
+    )
+    parser.add_argument("--version", action=_Version)
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True
+    )
+    _add_reconstruct(commands)
+    _add_invert(commands)
+    return parser
+
+
+def _add_reconstruct(commands):
+    parser = commands.add_parser(
+        "reconstruct",
+        help="throw the phase of a recording away and find it again",
+        description=(
+            "Throw the phase of a recording away, reconstruct it from the "
+            "magnitudes, write the result, and show how near it comes, "
+            "beside 32 iterations of fast Griffin-Lim."
+        ),
+        epilog=(
+            "Without OUT, IN.wav becomes IN-phaseinv.wav in the current "
+            "folder, and replaces what has that name. Without IN, a bundled "
+            "sentence is taken. Folders are searched for recordings, and "
+            "their results go into a folder."
+        ),
+    )
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="IN [OUT]",
+        help=(
+            "a recording, of any rate and number of channels, and where its "
+            "reconstruction goes (.wav, .flac or .ogg); or several "
+            "recordings or a folder of them, and last the output folder"
+        ),
+    )
+    parser.add_argument(
+        "--output-folder",
+        metavar="DIR",
+        help="where results go; all other paths are inputs then",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace an OUT that exists",
+    )
+    parser.add_argument(
+        "--plot",
+        metavar="FILE.png",
+        help="draw original, reconstruction and difference spectrograms",
+    )
+    _add_stft_options(parser)
+    _add_method_options(parser)
+    parser.set_defaults(run=run_reconstruct)
+
+
+def _add_invert(commands):
+    parser = commands.add_parser(
+        "invert",
+        help="turn a saved magnitude spectrogram into a recording",
+        description="Turn magnitudes that numpy.save wrote into a recording.",
+        epilog=(
+            "The array is [freq, time] or [time, freq], with channels before "
+            "if it has three axes. The axis of n_fft // 2 + 1 entries is "
+            "frequency; if both are, the order is [freq, time]. Frames are "
+            "centred, as torch.stft and librosa have them by default."
+        ),
+    )
+    parser.add_argument("magnitude", metavar="MAG.npy", help="the array")
+    parser.add_argument("output", metavar="OUT.wav", help="the recording")
+    parser.add_argument(
+        "--sample-rate", type=int, required=True, metavar="HZ", help="in Hz"
+    )
+    parser.add_argument(
+        "--power",
+        type=float,
+        default=1.0,
+        help="exponent of the magnitudes in the array: 1 (default), 2 if it "
+        "holds powers",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace an OUT.wav that exists",
+    )
+    _add_stft_options(parser, hop_required=True)
+    _add_method_options(parser)
+    parser.set_defaults(run=run_invert)
+
+
+def _add_stft_options(parser, hop_required=False):
+    group = parser.add_argument_group("the STFT, lengths in samples")
+    group.add_argument(
+        "--n-fft",
+        type=int,
+        metavar="N",
+        help="length of the transform (default: of the array)"
+        if hop_required
+        else "length of the transform (default: the power of two next above "
+        "32 ms, 512 at 16 kHz, 1024 at 22.05 kHz, 2048 at 48 kHz)",
+    )
+    group.add_argument(
+        "--win-length",
+        type=int,
+        metavar="N",
+        help="length of the window (default: N of --n-fft)",
+    )
+    group.add_argument(
+        "--hop-length",
+        type=int,
+        metavar="N",
+        required=hop_required,
+        help="distance of two frames"
+        + ("" if hop_required else " (default: a quarter of the window)"),
+    )
+    group.add_argument(
+        "--window",
+        default="hann",
+        metavar="NAME",
+        help="hann (default), hamming, blackman, bartlett or rectangular",
+    )
+
+
+def _add_method_options(parser):
+    group = parser.add_argument_group("the method")
+    group.add_argument(
+        "--lookahead",
+        type=int,
+        choices=(0, 1),
+        default=1,
+        help="frames that a frame waits for (default: 1)",
+    )
+    group.add_argument(
+        "--n-iter",
+        type=int,
+        default=0,
+        metavar="N",
+        help="iterations of fast Griffin-Lim that refine the result "
+        "(default: 0)",
+    )
+    parser.add_argument(
+        "--subtype",
+        metavar="NAME",
+        help="sample format of the output, such as PCM_16, PCM_24 or FLOAT",
+    )
+    parser.add_argument(
+        "--quiet",
+        action="store_true",
+        help="print nothing but errors; nothing is compared then",
+    )
+
+
+def run_reconstruct(args):
+    """``phaseinv reconstruct``: recordings in, recordings and a table out."""
+    from . import reconstruct
+    from .batch import plan
+
+    jobs = plan(args.paths or [EXAMPLE], args.output_folder, args.overwrite)
+    single = len(jobs) == 1 and not jobs[0].in_batch
+    if args.plot and not single:
+        raise ValueError(
+            f"--plot draws one recording, got {len(jobs)} of them."
+        )
+    _check_method(args)
+    if single:
+        reconstruct.reconstruct_one(jobs[0], args)
+        return 0
+    return reconstruct.reconstruct_all(jobs, args, _complain)
+
+
+def run_invert(args):
+    """``phaseinv invert``: an array of magnitudes in, a recording out."""
+    from .audio import FORMATS, check_subtype, check_writable, read_magnitude
+    from .batch import refuse_to_replace
+
+    check_subtype(check_writable(args.output, FORMATS), args.subtype)
+    refuse_to_replace(args.output, args.overwrite)
+    _check_method(args)
+    array, n_fft = read_magnitude(args.magnitude, args.n_fft, args.power)
+
+    from .reconstruct import invert_array
+
+    invert_array(array, n_fft, args)
+    return 0
+
+
+def _check_method(args):
+    """What can be refused before torch is imported."""
+    if args.n_iter < 0:
+        raise ValueError(f"--n-iter must not be negative, got {args.n_iter}.")
+
+
+def _complain(error):
+    """One line on stderr, whatever the message."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    print(f"phaseinv: error: {text}", file=sys.stderr)
+
+
+def _wide(prog):
+    """Help with room for the commands' names beside their meaning."""
+    return argparse.HelpFormatter(prog, max_help_position=32)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line too."""
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} -h)\n")
+
+
+class _Version(argparse.Action):
+    """Print the installed version, which is looked up only then."""
+
+    def __init__(self, option_strings, dest, **_):
+        super().__init__(
+            option_strings, dest, nargs=0, help="print the version and exit"
+        )
+
+    def __call__(self, parser, *_):
+        from importlib.metadata import version
+
+        print(f"phaseinv {version('speechbrain_phaseinv')}")
+        parser.exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
