@@ -7,26 +7,17 @@ method is a function that builds, for one transform, an inverter: magnitudes
 cannot be built, its builder raises `Unavailable` with the reason.
 """
 
-import math
 import time
 
 import numpy as np
 import torch
 
 from . import metrics
+from .audio import read_audio
 from .griffinlim import griffin_lim
 from .inversion import SpectrogramInverter
 from .stft import analysis, synthesis
-
-# What a comparison reports: title and format of each score, by its name.
-SCORES = {
-    "pesq_wb": ("PESQ-WB", "{:.2f}"),
-    "stoi": ("STOI", "{:.3f}"),
-    "estoi": ("ESTOI", "{:.3f}"),
-    "spectral_convergence": ("SC [dB]", "{:.1f}"),
-    "log_spectral_distance": ("LSD [dB]", "{:.2f}"),
-    "real_time_factor": ("RTF", "{:.4f}"),
-}
+from .summary import SCORES, TIMES, mean_of
 
 
 class Unavailable(Exception):
@@ -79,6 +70,11 @@ def torchaudio_griffin_lim(config, n_iter=32, seed=0):
 
     @torch.no_grad()
     def invert(magnitude, length):
+        if length <= config.n_fft // 2:
+            raise Unavailable(
+                f"torchaudio pads by reflection, which takes more than the "
+                f"{length} samples there are: {config.n_fft // 2 + 1}"
+            )
         transform = GriffinLim(
             config.n_fft,
             n_iter,
@@ -142,8 +138,10 @@ def timed(invert, magnitude, length, repeat=1):
 
 def warm_up(invert, config):
     """Let compiled kernels be loaded before the clock runs."""
-    magnitude = torch.rand(1, 12, config.num_bins)
-    invert(magnitude, config.num_samples(12))
+    # Longer than a window, which some peers insist on.
+    frames = 8 + config.n_fft // config.hop_length
+    magnitude = torch.ones(1, frames, config.num_bins)
+    invert(magnitude, config.num_samples(frames))
 
 
 def score(reference, estimate, config, names=tuple(SCORES)):
@@ -156,7 +154,7 @@ def score(reference, estimate, config, names=tuple(SCORES)):
     config : StftConfig
         The transform that the spectral distances are taken with.
     names : sequence of str
-        Which of `SCORES`; the real-time factor is none of this function's.
+        Which of `SCORES`; the times are none of this function's.
 
     Returns
     -------
@@ -171,7 +169,7 @@ def score(reference, estimate, config, names=tuple(SCORES)):
     >>> score(x, 1.1 * x, config, ["log_spectral_distance"])
     {'log_spectral_distance': 0.827...}
     """
-    wanted = [name for name in names if name != "real_time_factor"]
+    wanted = [name for name in names if name not in TIMES]
     scores = {name: [] for name in wanted}
     for one, other in zip(reference, estimate):
         pair = one.cpu().numpy(), other.cpu().numpy()
@@ -189,90 +187,54 @@ def score(reference, estimate, config, names=tuple(SCORES)):
             else:
                 value = getattr(metrics, name)(*spectra)
             scores[name].append(value)
-    return {name: _mean(values) for name, values in scores.items()}
+    return {name: mean_of(values) for name, values in scores.items()}
 
 
-def summarise(rows, names=tuple(SCORES)):
-    """Mean over files, and how far it is to be trusted, method by method.
+def compare(paths, methods, stft_for, names=tuple(SCORES), skip=None):
+    """Reconstruct recordings with each method, and score them.
 
     Arguments
     ---------
-    rows : list of dict
-        One a file and method, with "method" and scores.
+    paths : iterable of str or Path
+        Recordings, of any rate and number of channels.
+    methods : dict of str to callable
+        As `METHODS`. One that turns out to be unavailable is left out.
+    stft_for : callable
+        (sample rate in Hz) -> StftConfig.
     names : sequence of str
-        Which scores.
+        Which of `SCORES`.
+    skip : callable, optional
+        Called with the name of each method left out, and the reason.
 
-    Returns
-    -------
-    summary : dict
-        summary[method][name] is a dict of "mean", "ci95", half the width of
-        the 95 % confidence interval of the mean (Student's t; None below two
-        files), and "files", the number of values. Of the real-time factor
-        "mean" is the median, which a disturbed run does not move.
-
-    Example
-    -------
-    >>> rows = [{"method": "ours", "stoi": x} for x in (0.8, 0.9, 1.0)]
-    >>> found = summarise(rows, ["stoi"])["ours"]["stoi"]
-    >>> round(found["mean"], 6), round(found["ci95"], 3), found["files"]
-    (0.9, 0.248, 3)
+    Yields
+    ------
+    rows : list of dict
+        One dict for each method, of one recording: "method", "file",
+        "seconds", "real_time_factor" and the scores. Kernels are warm.
     """
-    from scipy.stats import t
-
-    summary = {}
-    for method in dict.fromkeys(row["method"] for row in rows):
-        mine = [row for row in rows if row["method"] == method]
-        summary[method] = {}
-        for name in names:
-            values = [row.get(name) for row in mine]
-            values = [x for x in values if x is not None and math.isfinite(x)]
-            entry = {"mean": _mean(values), "ci95": None, "files": len(values)}
-            if name == "real_time_factor" and values:
-                entry["mean"] = float(np.median(values))
-            elif len(values) > 1:
-                error = np.std(values, ddof=1) / math.sqrt(len(values))
-                entry["ci95"] = float(t.ppf(0.975, len(values) - 1) * error)
-            summary[method][name] = entry
-    return summary
-
-
-def summary_table(summary, names=tuple(SCORES), intervals=True):
-    """The summary as text, a method a line."""
-    lines = [["method"] + [SCORES[name][0] for name in names]]
-    for method, scores in summary.items():
-        line = [method]
-        for name in names:
-            entry, form = scores[name], SCORES[name][1]
-            text = "-" if entry["mean"] is None else form.format(entry["mean"])
-            if intervals and entry["ci95"] is not None:
-                text += " ±" + form.format(entry["ci95"]).lstrip("0")
-            line.append(text)
-        lines.append(line)
-    return format_table(lines)
-
-
-def format_table(lines):
-    """Align columns, the first to the left and the others to the right.
-
-    Example
-    -------
-    >>> print(format_table([["method", "RTF"], ["ours", "0.01"]]))
-    method   RTF
-    ------  ----
-    ours    0.01
-    """
-    widths = [max(len(cell) for cell in column) for column in zip(*lines)]
-    rule = ["-" * width for width in widths]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths))
-        ).rstrip()
-        for line in [lines[0], rule, *lines[1:]]
-    )
-
-
-def _mean(values):
-    """Mean of the values that are there, None if none is."""
-    values = [value for value in values if value is not None]
-    return float(np.mean(values)) if values else None
+    inverters = {}
+    methods = dict(methods)
+    for path in paths:
+        audio, sample_rate, _ = read_audio(path)
+        config = stft_for(sample_rate)
+        waveform = torch.from_numpy(audio)
+        magnitude = magnitude_of(waveform, config)
+        samples = waveform.shape[-1]
+        rows = []
+        for name, make in list(methods.items()):
+            try:
+                if (name, config) not in inverters:
+                    inverters[name, config] = make(config)
+                    warm_up(inverters[name, config], config)
+                invert = inverters[name, config]
+                estimate, seconds = timed(invert, magnitude, samples)
+            except Unavailable as error:
+                del methods[name]
+                if skip is not None:
+                    skip(name, str(error))
+                continue
+            row = {"method": name, "file": str(path), "seconds": seconds}
+            row["real_time_factor"] = seconds * sample_rate / samples
+            row.update(score(waveform, estimate, config, names))
+            rows.append(row)
+        yield rows

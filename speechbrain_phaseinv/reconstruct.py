@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import torch
 from tqdm import tqdm
 
-from . import evaluation
+from . import evaluation, summary
 from .audio import (
     FORMATS,
     check_subtype,
@@ -106,7 +106,7 @@ def reconstruct_all(jobs, args, complain):
         rows += new
         notes += [f"{job.source}: {note}" for note in more]
     if not args.quiet and rows:
-        print(f"means over {len(jobs) - failed} recordings")
+        print(f"means over {len(jobs) - failed} recordings, medians of times")
         print()
         print(_table(rows))
         print()
@@ -166,9 +166,8 @@ def _reconstruct(job, args):
             peer = evaluation.torchaudio_griffin_lim(config)
             result = evaluation.timed(peer, magnitude, samples)
             results.append((PEER, *result))
-        except (evaluation.Unavailable, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            notes.append(f"Griffin-Lim skipped: {reason}")
+        except evaluation.Unavailable as error:
+            notes.append(f"Griffin-Lim skipped: {error}")
         for name, result, seconds in results:
             row = evaluation.score(waveform, result, config, _columns())
             row["method"], row["seconds"] = name, seconds
@@ -193,23 +192,10 @@ def _columns():
 
 
 def _table(rows):
-    """Mean scores and times, a method a line."""
-    names = _columns()
-    titles = [evaluation.SCORES[name][0] for name in names]
-    lines = [["method", *titles, "time [s]", "RTF"]]
-    for method in dict.fromkeys(row["method"] for row in rows):
-        mine = [row for row in rows if row["method"] == method]
-        line = [method]
-        for name in names:
-            values = [x[name] for x in mine if x[name] is not None]
-            form = evaluation.SCORES[name][1]
-            mean = sum(values) / len(values) if values else None
-            line.append("-" if mean is None else form.format(mean))
-        for name, form in (("seconds", "{:.3f}"), ("real_time_factor", None)):
-            form = form or evaluation.SCORES[name][1]
-            line.append(form.format(sum(x[name] for x in mine) / len(mine)))
-        lines.append(line)
-    return evaluation.format_table(lines)
+    """Mean scores and median times, a method a line."""
+    names = [*_columns(), *summary.TIMES]
+    found = summary.summarise(rows, names)
+    return summary.summary_table(found, names, intervals=False)
 
 
 def _describe(source, waveform, config, args):
