@@ -9,6 +9,7 @@ The data flows one way, one module a step:
 - `integration`: from derivatives to phases, by least squares;
 - `tridiagonal`: the system behind it, solved in linear time;
 - `inversion`: the whole chain, `SpectrogramInverter`;
+- `streaming`: `InversionStream`, frames in and samples out;
 - `transforms`: `PhaseInversion`, for `torchaudio.transforms.GriffinLim`;
 - `griffinlim`: iterations that refine a result offline;
 - `cli`: the command ``phaseinv``.
@@ -20,10 +21,12 @@ torchaudio. Neither torchaudio nor speechbrain is needed to import any of it.
 from .gradient_theorem import GradientTheorem
 from .inversion import SpectrogramInverter
 from .stft import StftConfig, analysis, synthesis
+from .streaming import InversionStream
 from .transforms import PhaseInversion, phase_inversion
 
 __all__ = [
     "GradientTheorem",
+    "InversionStream",
     "PhaseInversion",
     "SpectrogramInverter",
     "StftConfig",

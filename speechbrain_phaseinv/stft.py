@@ -222,16 +222,50 @@ def analysis(waveform, config, pad_mode="reflect"):
     padded = torch.nn.functional.pad(
         waveform.unsqueeze(1), (half, half), mode=pad_mode
     ).squeeze(1)
-    stft = torch.stft(
-        padded,
-        config.n_fft,
-        config.hop_length,
-        config.win_length,
-        config.window_tensor(waveform.dtype, waveform.device),
-        center=False,
-        return_complex=True,
-    )
-    return stft.transpose(1, 2)
+    return _frames(padded, config)
+
+
+def analysis_step(waveform, config, state=None):
+    """The frames of a stream that are complete once these samples are in.
+
+    Arguments
+    ---------
+    waveform : torch.Tensor, [batch, samples]
+        The next samples, any number, zero included.
+    config : StftConfig
+        The transform.
+    state : torch.Tensor, [batch, pending], optional
+        What the previous call returned; None at the stream's start, which
+        zeros precede.
+
+    Returns
+    -------
+    stft : torch.Tensor, [batch, time, freq], complex
+        Frame ``t`` once sample ``t * hop_length + n_fft // 2 - 1`` is in.
+        With `analysis_flush` at the end, the same frames as
+        ``analysis(..., pad_mode="constant")``.
+    state : torch.Tensor, [batch, pending]
+        For the next call.
+    """
+    if state is None:
+        state = waveform.new_zeros(waveform.shape[0], config.n_fft // 2)
+    samples = torch.cat([state, waveform], dim=-1)
+    hop = config.hop_length
+    frames = (samples.shape[-1] - config.n_fft) // hop + 1
+    if frames < 1:
+        shape = (waveform.shape[0], 0, config.num_bins)
+        dtype = waveform.dtype.to_complex()
+        return waveform.new_zeros(shape, dtype=dtype), samples
+    stft = _frames(samples[:, : (frames - 1) * hop + config.n_fft], config)
+    # A copy: a view would keep all samples alive.
+    return stft, samples[:, frames * hop :].clone()
+
+
+def analysis_flush(config, state):
+    """The frames that are centred on a sample, but not complete yet."""
+    zeros = state.new_zeros(state.shape[0], config.n_fft // 2)
+    stft, _ = analysis_step(zeros, config, state)
+    return stft
 
 
 class SynthesisState(NamedTuple):
@@ -354,6 +388,20 @@ def synthesis(stft, config, length=None, lengths=None):
         waveform = waveform.masked_fill(shorter & (steps >= ends[:, None]), 0)
     missing = length - waveform.shape[-1]
     return torch.nn.functional.pad(waveform, (0, missing))
+
+
+def _frames(padded, config):
+    """Transform whatever frames fit, [batch, samples]."""
+    stft = torch.stft(
+        padded,
+        config.n_fft,
+        config.hop_length,
+        config.win_length,
+        config.window_tensor(padded.dtype, padded.device),
+        center=False,
+        return_complex=True,
+    )
+    return stft.transpose(1, 2)
 
 
 def _overlap_add(frames, hop, tail):

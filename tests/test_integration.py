@@ -149,8 +149,10 @@ def test_both_backends_agree(speech):
     assert (pair[0] - pair[1]).abs().max() < 1e-9
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("frames", [1, 11])
+# More frames than the compiled kernel factors at a time, and a few.
+@pytest.mark.parametrize(
+    "backend, frames", [("numba", 11), ("numba", 1), ("torch", 3)]
+)
 def test_gradients_equal_finite_differences(backend, frames):
     config = StftConfig(16000, 8, hop_length=2)
     generator = torch.Generator().manual_seed(0)

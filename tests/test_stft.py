@@ -8,6 +8,8 @@ import torch
 from speechbrain_phaseinv.stft import (
     StftConfig,
     analysis,
+    analysis_flush,
+    analysis_step,
     synthesis,
     synthesis_flush,
     synthesis_step,
@@ -82,6 +84,20 @@ def test_synthesis_in_chunks_is_the_same_bit_for_bit(config, chunks):
     pieces.append(synthesis_flush(config, state))
     whole = torch.cat(pieces, dim=1)
     assert torch.equal(whole, synthesis(stft, config, whole.shape[1]))
+
+
+@pytest.mark.parametrize("size", [1, 100, 128, 1000])
+@pytest.mark.parametrize("samples", [0, 1, 300, 2000])
+def test_analysis_in_chunks_is_the_same_bit_for_bit(samples, size):
+    config = CONFIGS[0]
+    x = torch.randn(2, samples)
+    state, pieces = None, []
+    for chunk in x.split(size, dim=1):
+        stft, state = analysis_step(chunk, config, state)
+        pieces.append(stft)
+    pieces.append(analysis_flush(config, state))
+    expected = analysis(x, config, "constant")
+    assert torch.equal(torch.cat(pieces, dim=1), expected)
 
 
 def test_a_frame_completes_a_hop():

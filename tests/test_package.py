@@ -1,0 +1,111 @@
+"""What the package promises as a whole."""
+
+import ast
+import re
+import subprocess
+import sys
+from importlib.metadata import entry_points, requires
+from pathlib import Path
+
+import pytest
+
+import speechbrain_phaseinv
+
+PACKAGE = Path(speechbrain_phaseinv.__file__).parent
+README = Path(__file__).parent.parent / "README.md"
+
+# Below `inference` the package stands on torch alone, so that it works where
+# torchaudio cannot be loaded. The data flows one way: a module imports only
+# what stands before it.
+LAYERS = [
+    {"stft", "_kernels"},
+    {"derivatives", "tridiagonal"},
+    {"gradient_theorem", "integration", "griffinlim", "metrics"},
+    {"network", "losses"},
+    {"pretrained"},
+    {"inversion"},
+    {"transforms", "streaming"},
+]
+
+
+def run(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
+
+
+def test_it_works_where_torchaudio_and_speechbrain_are_broken():
+    result = run(
+        "import sys\n"
+        "sys.modules['torchaudio'] = sys.modules['speechbrain'] = None\n"
+        "import torch, speechbrain_phaseinv as p\n"
+        "transform = p.PhaseInversion(512, n_iter=1, hop_length=128)\n"
+        "print(transform(torch.rand(257, 9)).shape)\n"
+    )
+    assert result.stdout == "torch.Size([1024])\n", result.stderr
+
+
+def test_importing_it_has_no_side_effects():
+    result = run(
+        "import sys, torch\n"
+        "threads, dtype = torch.get_num_threads(), torch.get_default_dtype()\n"
+        "import speechbrain_phaseinv\n"
+        "assert torch.get_num_threads() == threads\n"
+        "assert torch.get_default_dtype() == dtype\n"
+        "for name in ('numba', 'matplotlib', 'soundfile', 'torchaudio'):\n"
+        "    assert name not in sys.modules, name\n"
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_modules_import_only_what_stands_before_them():
+    seen = set()
+    for layer in LAYERS:
+        for module in layer:
+            path = PACKAGE / f"{module}.py"
+            if not path.exists():
+                continue
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ImportFrom) and node.level == 1:
+                    names = [node.module] if node.module else []
+                    names = names or [alias.name for alias in node.names]
+                    assert set(names) <= seen, (module, names)
+                if isinstance(node, (ast.Import, ast.ImportFrom)):
+                    names = [alias.name for alias in node.names]
+                    names += [getattr(node, "module", None) or ""]
+                    for name in names:
+                        root = name.split(".")[0]
+                        assert root not in ("torchaudio", "speechbrain")
+        seen |= layer
+
+
+def test_everything_exported_exists_and_is_documented():
+    for name in speechbrain_phaseinv.__all__:
+        thing = getattr(speechbrain_phaseinv, name)
+        assert thing.__doc__ and "Arguments" in thing.__doc__, name
+
+
+def test_the_command_is_installed():
+    (script,) = entry_points(group="console_scripts", name="phaseinv")
+    assert callable(script.load())
+
+
+def test_the_versions_that_torchaudio_needs_are_capped():
+    needed = " ".join(requires("speechbrain_phaseinv"))
+    assert re.search(r"torch<2\.13,", needed)
+    assert re.search(r"torchaudio<2\.12,", needed)
+
+
+def python_blocks():
+    text = README.read_text() if README.exists() else ""
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_readme_has_code():
+    assert len(python_blocks()) >= 2
+
+
+@pytest.mark.parametrize("number", range(len(python_blocks())))
+def test_the_readme_code_runs(number, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(python_blocks()[number], {"__name__": "readme"})

@@ -1,0 +1,168 @@
+"""A stream gives what the whole spectrogram gives, and nothing else."""
+
+import copy
+import io
+
+import pytest
+import torch
+from conftest import synthetic_speech
+
+from speechbrain_phaseinv import (
+    InversionStream,
+    SpectrogramInverter,
+    StftConfig,
+    analysis,
+)
+
+CONFIG = StftConfig(16000, 512, hop_length=128)
+CONFIGS = [
+    CONFIG,
+    StftConfig(16000, 512, hop_length=256, window="hamming"),
+    StftConfig(16000, 512, 400, 100),
+]
+
+
+def magnitudes(batch=1, seconds=1.0, config=CONFIG):
+    x = torch.cat([synthetic_speech(seconds, seed=i) for i in range(batch)])
+    return analysis(x.float(), config).abs()
+
+
+def play(stream, magnitude, sizes):
+    pieces = [stream.push(m) for m in magnitude.split(sizes, dim=1)]
+    return torch.cat([*pieces, stream.flush()], dim=1)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("lookahead", [0, 1])
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+def test_stream_equals_offline_bit_for_bit(config, lookahead, size):
+    magnitude = magnitudes(2, config=config)
+    inverter = SpectrogramInverter(config, lookahead)
+    found = play(InversionStream(inverter), magnitude, size)
+    assert torch.equal(found, inverter(magnitude))
+
+
+def test_chunks_of_nothing_change_nothing():
+    magnitude = magnitudes()
+    inverter = SpectrogramInverter(CONFIG)
+    sizes = [0, 1, 0, 0, 60, 0, 65, 0]
+    found = play(InversionStream(inverter), magnitude, sizes)
+    assert torch.equal(found, inverter(magnitude))
+
+
+@pytest.mark.parametrize("lookahead", [0, 1])
+@pytest.mark.parametrize("frames", [0, 1, 2])
+def test_short_streams(lookahead, frames):
+    magnitude = magnitudes()[:, :frames]
+    inverter = SpectrogramInverter(CONFIG, lookahead)
+    stream = InversionStream(inverter)
+    assert torch.equal(
+        torch.cat([stream.push(magnitude), stream.flush(700)], 1),
+        inverter(magnitude, length=700),
+    )
+
+
+@pytest.mark.parametrize("lookahead", [0, 1])
+def test_what_is_ready_is_known_before(lookahead):
+    stream = InversionStream(SpectrogramInverter(CONFIG, lookahead))
+    for magnitude in magnitudes().split([1, 1, 0, 1, 1, 5, 1, 116], dim=1):
+        promised = stream.num_samples_ready(magnitude.shape[1])
+        assert stream.push(magnitude).shape[1] == promised
+    assert stream.state.samples == (126 - lookahead) * 128 - 256
+
+
+def test_streams_do_not_mix():
+    one, two = magnitudes(), magnitudes(2).flip(1)
+    inverter = SpectrogramInverter(CONFIG)
+    streams = InversionStream(inverter), InversionStream(inverter)
+    pieces = [], []
+    for frames in zip(one.split(3, 1), two.split(3, 1)):
+        for stream, frame, piece in zip(streams, frames, pieces):
+            piece.append(stream.push(frame))
+    for stream, magnitude, piece in zip(streams, (one, two), pieces):
+        piece.append(stream.flush())
+        assert torch.equal(torch.cat(piece, 1), inverter(magnitude))
+
+
+def test_a_flushed_or_reset_stream_is_new():
+    magnitude = magnitudes()
+    stream = InversionStream(SpectrogramInverter(CONFIG))
+    first = play(stream, magnitude, 5)
+    assert torch.equal(play(stream, magnitude, 5), first)
+    stream.push(magnitude[:, :50])
+    stream.reset()
+    assert torch.equal(play(stream, magnitude, 5), first)
+
+
+def test_the_state_can_be_copied_saved_and_resumed():
+    magnitude = magnitudes()
+    inverter = SpectrogramInverter(CONFIG)
+    stream = InversionStream(inverter)
+    stream.push(magnitude[:, :50])
+    kept = stream.state
+    file = io.BytesIO()
+    torch.save(kept, file)
+    file.seek(0)
+    expected = play(stream, magnitude[:, 50:], 4)
+    for state in (kept, copy.deepcopy(kept), torch.load(file)):
+        other = InversionStream(inverter)
+        other.state = state
+        assert torch.equal(
+            play(other.to("cpu"), magnitude[:, 50:], 9), expected
+        )
+
+
+def test_memory_is_constant():
+    stream = InversionStream(SpectrogramInverter(CONFIG))
+    sizes, saved = set(), set()
+    for frames in magnitudes(seconds=4).split([500, 1], dim=1):
+        stream.push(frames)
+        file = io.BytesIO()
+        torch.save(stream.state, file)
+        sizes.add(stream.state_bytes)
+        saved.add(len(file.getvalue()))
+    # After 500 frames at once as after one more: nothing holds on to a chunk.
+    assert len(sizes) == 1
+    assert max(saved) < min(sizes) + 8192
+
+
+def test_a_bad_frame_is_refused_and_changes_nothing():
+    magnitude = magnitudes()
+    inverter = SpectrogramInverter(CONFIG)
+    stream = InversionStream(inverter)
+    pieces = []
+    for i, frame in enumerate(magnitude.split(1, dim=1)):
+        if i == 60:
+            broken = frame.clone()
+            broken[0, 0, 100] = torch.nan
+            for bad in (broken, -frame, frame[..., :-1], frame.repeat(2, 1, 1)):
+                with pytest.raises(ValueError):
+                    stream.push(bad)
+        pieces.append(stream.push(frame))
+    pieces.append(stream.flush())
+    assert torch.equal(torch.cat(pieces, 1), inverter(magnitude))
+
+
+@pytest.mark.parametrize(
+    "name, signal",
+    [
+        ("silence", torch.zeros(1, 16000)),
+        ("square wave", torch.sign(torch.sin(torch.arange(16000.0) / 9))[None]),
+        ("denormals", torch.full((1, 16000), 1e-42)),
+        (
+            "120 dB up and down",
+            torch.randn(1, 16000)
+            * torch.tensor([1e-6, 1.0]).repeat(4).repeat_interleave(2000),
+        ),
+        (
+            "speech out of digital silence",
+            synthetic_speech().float()
+            * torch.tensor([0.0, 1.0]).repeat(4).repeat_interleave(2000),
+        ),
+    ],
+)
+def test_hard_signals_pass(name, signal):
+    magnitude = analysis(signal, CONFIG).abs()
+    y = play(InversionStream(SpectrogramInverter(CONFIG)), magnitude, 1)
+    assert y.isfinite().all()
+    assert y.abs().max() <= 4 * signal.abs().max() + 1e-30
