@@ -4,8 +4,8 @@ Magnitudes go in, speech comes out, without iterations and frame by frame.
 The data flows one way, one module a step:
 
 - `stft`: the description of a transform, analysis, synthesis;
-- `gradient_theorem`: phase derivatives from log-magnitudes;
-- `derivatives`: what these derivatives are, and of a known phase;
+- `derivatives`: what the derivatives of a phase are, and those of a known one;
+- `gradient_theorem`: these derivatives from log-magnitudes, without training;
 - `integration`: from derivatives to phases, by least squares;
 - `tridiagonal`: the system behind it, solved in linear time;
 - `inversion`: the whole chain, `SpectrogramInverter`;
@@ -15,22 +15,32 @@ The data flows one way, one module a step:
 - `cli`: the command ``phaseinv``.
 
 Begin with `SpectrogramInverter`, or with `PhaseInversion` if you come from
-torchaudio. Neither torchaudio nor speechbrain is needed to import any of it.
+torchaudio. None of these modules needs torchaudio or speechbrain. The names
+below are imported when they are first used, so that what needs no torch, such
+as ``phaseinv --help``, does not wait for it.
 """
 
-from .gradient_theorem import GradientTheorem
-from .inversion import SpectrogramInverter
-from .stft import StftConfig, analysis, synthesis
-from .streaming import InversionStream
-from .transforms import PhaseInversion, phase_inversion
+from importlib import import_module
 
-__all__ = [
-    "GradientTheorem",
-    "InversionStream",
-    "PhaseInversion",
-    "SpectrogramInverter",
-    "StftConfig",
-    "analysis",
-    "phase_inversion",
-    "synthesis",
-]
+_HOMES = {
+    "GradientTheorem": "gradient_theorem",
+    "InversionStream": "streaming",
+    "PhaseInversion": "transforms",
+    "SpectrogramInverter": "inversion",
+    "StftConfig": "stft",
+    "analysis": "stft",
+    "phase_inversion": "transforms",
+    "synthesis": "stft",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])
