@@ -147,7 +147,12 @@ class PhaseInversion(torch.nn.Module):
             stft = self.inverter.invert(magnitude)
             if self.n_iter:
                 stft = griffin_lim(
-                    magnitude, config, stft, self.n_iter, self.momentum
+                    magnitude,
+                    config,
+                    stft,
+                    self.n_iter,
+                    self.momentum,
+                    self.length,
                 )
             waveform = synthesis(stft, config, self.length)
         return waveform.reshape(*lead, waveform.shape[-1]).to(dtype)
