@@ -20,7 +20,7 @@ README = Path(__file__).parent.parent / "README.md"
 LAYERS = [
     {"stft", "_kernels"},
     {"derivatives", "tridiagonal"},
-    {"gradient_theorem", "integration", "griffinlim", "metrics"},
+    {"gradient_theorem", "integration", "griffinlim"},
     {"network", "losses"},
     {"pretrained"},
     {"inversion"},
