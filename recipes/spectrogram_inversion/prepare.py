@@ -1,0 +1,238 @@
+"""Data preparation: find the recordings, split them by speaker, list them.
+
+Understands LibriSpeech, LJSpeech and VCTK as they are distributed, a CSV
+manifest, and any folder of audio files, at any sampling rate. The split
+depends on the names of the speakers alone: it is the same on every machine
+and does not change for the others when a speaker is added.
+"""
+
+import csv
+import hashlib
+import json
+import logging
+from pathlib import Path
+
+import soundfile
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "valid", "test")
+EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
+LAYOUTS = ("librispeech", "ljspeech", "vctk", "csv", "folder")
+
+# LibriSpeech's own split, disjoint in speakers.
+LIBRISPEECH = {"train": "train", "dev": "valid", "test": "test"}
+
+
+def prepare(
+    data_folder,
+    save_folder,
+    layout="auto",
+    valid_share=0.05,
+    test_share=0.05,
+    skip_prep=False,
+):
+    """Write train.json, valid.json and test.json.
+
+    Arguments
+    ---------
+    data_folder : str
+        Root of the recordings, or a CSV manifest with the column "path" (or
+        "wav"), relative to the manifest, and optionally "split" (train,
+        valid, test; lines with any other are left out), "speaker" and "id".
+    save_folder : str
+        Where the JSON files go. Those already there are kept.
+    layout : str
+        "librispeech", "ljspeech", "vctk", "csv", "folder", or "auto": what it
+        looks like.
+    valid_share, test_share : float
+        Shares of the speakers (of the recordings, if there are fewer than
+        three speakers) where the data has no split of its own.
+    skip_prep : bool
+        Do nothing.
+    """
+    paths = {s: Path(save_folder) / f"{s}.json" for s in SPLITS}
+    if skip_prep or all(path.exists() for path in paths.values()):
+        return
+    root = Path(data_folder)
+    if not root.exists():
+        raise FileNotFoundError(
+            f"data_folder {data_folder!r} does not exist: pass the folder of "
+            "the recordings, or a CSV manifest, as --data_folder."
+        )
+    if layout == "auto":
+        layout = guess_layout(root)
+    if layout not in LAYOUTS:
+        raise ValueError(
+            f"unknown layout {layout!r}: expected one of {', '.join(LAYOUTS)}."
+        )
+    entries = list(FINDERS[layout](root))
+    if not entries:
+        raise FileNotFoundError(
+            f"no recordings ({', '.join(EXTENSIONS)}) found under {root} with "
+            f"the layout {layout!r}."
+        )
+    assign_splits(entries, valid_share, test_share)
+    base = root.parent if root.is_file() else root
+    tables = {split: {} for split in SPLITS}
+    for entry in entries:
+        if entry["split"] not in SPLITS:
+            continue
+        info = soundfile.info(str(entry["path"]))
+        tables[entry["split"]][entry["id"]] = {
+            "wav": relative(entry["path"], base),
+            "length": round(info.duration, 4),
+            "speaker": entry["speaker"],
+            "corpus": entry.get("corpus", layout),
+        }
+    Path(save_folder).mkdir(parents=True, exist_ok=True)
+    for split, table in tables.items():
+        paths[split].write_text(json.dumps(table, indent=1, sort_keys=True))
+        hours = sum(x["length"] for x in table.values()) / 3600
+        logger.info(
+            "%s: %d recordings, %.2f hours, %d speakers",
+            split,
+            len(table),
+            hours,
+            len({x["speaker"] for x in table.values()}),
+        )
+
+
+def data_root(data_folder):
+    """What stands for "{data_root}" in the JSON files."""
+    root = Path(data_folder)
+    return str(root.parent if root.is_file() else root)
+
+
+def guess_layout(root):
+    """The layout that a folder, or a file, looks like."""
+    if root.is_file():
+        return "csv"
+    if any(root.glob("*/*/*/*.trans.txt")):
+        return "librispeech"
+    if (root / "metadata.csv").exists() and (root / "wavs").is_dir():
+        return "ljspeech"
+    if any((root / name).is_dir() for name in VCTK_FOLDERS):
+        return "vctk"
+    if (root / "manifest.csv").exists():
+        raise ValueError(
+            f"{root} holds a manifest.csv: pass that file as data_folder, or "
+            'layout "folder" to take all recordings whatever it says.'
+        )
+    return "folder"
+
+
+def find_librispeech(root):
+    """<subset>/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac"""
+    for path in audio_files(root):
+        subset = path.relative_to(root).parts[0].split("-")[0]
+        yield {
+            "id": path.stem,
+            "path": path,
+            "speaker": path.stem.split("-")[0],
+            "split": LIBRISPEECH.get(subset),
+        }
+
+
+def find_ljspeech(root):
+    """wavs/LJ001-0001.wav; the one reader's chapters take speakers' place."""
+    for path in audio_files(root / "wavs"):
+        chapter = path.stem.split("-")[0]
+        yield {"id": path.stem, "path": path, "speaker": chapter}
+
+
+VCTK_FOLDERS = ("wav48_silence_trimmed", "wav48", "wav16")
+
+
+def find_vctk(root):
+    """wav48*/<speaker>/<speaker>_<number>[_mic1].flac; microphone 1 only."""
+    for name in VCTK_FOLDERS:
+        for path in audio_files(root / name):
+            if path.stem.endswith("_mic2"):
+                continue
+            yield {"id": path.stem, "path": path, "speaker": path.parent.name}
+
+
+def find_csv(manifest):
+    """One recording a line, see `prepare`."""
+    with open(manifest, newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            path = line.get("path") or line.get("wav")
+            if path is None:
+                raise ValueError(
+                    f"{manifest} needs a column 'path' or 'wav', got "
+                    f"{', '.join(line)}."
+                )
+            split = line.get("split")
+            if split is not None and split not in SPLITS:
+                continue
+            yield {
+                "id": line.get("id") or Path(path).stem,
+                "path": Path(manifest).parent / path,
+                "speaker": line.get("speaker") or Path(path).stem,
+                "split": split,
+                "corpus": line.get("corpus") or "csv",
+            }
+
+
+def find_folder(root):
+    """Any audio file; its folder is the speaker, if it has one."""
+    for path in audio_files(root):
+        name = path.relative_to(root).with_suffix("")
+        own = path.parent == root
+        yield {
+            "id": name.as_posix().replace("/", "__"),
+            "path": path,
+            "speaker": path.stem if own else name.parent.as_posix(),
+        }
+
+
+FINDERS = {
+    "librispeech": find_librispeech,
+    "ljspeech": find_ljspeech,
+    "vctk": find_vctk,
+    "csv": find_csv,
+    "folder": find_folder,
+}
+
+
+def audio_files(root):
+    """All audio files below a folder, in a fixed order."""
+    return sorted(
+        path
+        for path in Path(root).rglob("*")
+        if path.suffix.lower() in EXTENSIONS
+    )
+
+
+def assign_splits(entries, valid_share, test_share):
+    """Fill in the split of each recording where the data has none.
+
+    A speaker's place is the hash of the name, so that no speaker is in two
+    splits. With fewer than three speakers the recordings take their place.
+    """
+    missing = [entry for entry in entries if entry.get("split") is None]
+    key = "speaker"
+    if len({entry["speaker"] for entry in missing}) < 3:
+        key = "id"
+    names = sorted({entry[key] for entry in missing}, key=_place)
+    # At least one each, as soon as there is enough to share.
+    enough = len(names) >= 3
+    valid = max(round(valid_share * len(names)), int(enough))
+    test = max(round(test_share * len(names)), int(enough))
+    split = {name: "train" for name in names}
+    split.update(dict.fromkeys(names[:valid], "valid"))
+    split.update(dict.fromkeys(names[valid : valid + test], "test"))
+    for entry in missing:
+        entry["split"] = split[entry[key]]
+
+
+def _place(name):
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def relative(path, base):
+    """The path below the base, or, of one that lies elsewhere, all of it."""
+    if path.is_relative_to(base):
+        return "{data_root}/" + path.relative_to(base).as_posix()
+    return str(path)

@@ -1,0 +1,357 @@
+#!/usr/bin/env python3
+"""Recipe to train the network that estimates phase derivatives.
+
+    python train.py ../../hparams/train.yaml --data_folder /path/to/speech
+
+Two stages in one run. For its first steps the network learns the derivatives
+of the true phase. From then on it learns through the whole inverter: excerpts
+are inverted, rollout after rollout, each going on from the phase that the
+last one left behind, and the resynthesised waveform's magnitudes, at several
+resolutions, are compared with those of the recording.
+
+Start reading at the bottom.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from audio import ExcerptDataset, UtteranceDataset, collate
+from hyperpyyaml import load_hyperpyyaml
+from metrics import inversion_metrics, mean_and_interval, write_samples
+from muon import Muon
+from prepare import data_root, prepare
+
+import speechbrain as sb
+from speechbrain.utils.distributed import if_main_process, run_on_main
+from speechbrain_phaseinv.derivatives import phase_derivatives
+from speechbrain_phaseinv.integration import (
+    integrate,
+    log_magnitude,
+    phase_weights,
+)
+from speechbrain_phaseinv.inversion import SpectrogramInverter
+from speechbrain_phaseinv.losses import derivative_loss, magnitude_loss
+from speechbrain_phaseinv.pretrained import load_pretrained, save_pretrained
+from speechbrain_phaseinv.stft import analysis, synthesis
+
+
+class PhaseBrain(sb.Brain):
+    """Trains a `PhaseDerivativeNet`; an update is one rollout."""
+
+    def fit_batch(self, batch):
+        """Invert a batch of excerpts, with an update after each rollout.
+
+        Arguments
+        ---------
+        batch : torch.Tensor, [batch, samples]
+            Excerpts of recordings.
+
+        Returns
+        -------
+        loss : torch.Tensor, scalar
+        """
+        self.begin_excerpts(batch.to(self.device))
+        losses = []
+        for _ in range(self.hparams.rollouts):
+            losses.append(super().fit_batch(batch))
+        return torch.stack(losses).mean()
+
+    @torch.no_grad()
+    def begin_excerpts(self, waveform):
+        """Analyse excerpts; the first rollout begins with the true phase."""
+        stft = analysis(waveform, self.stft)
+        magnitude = stft.abs()
+        phase = stft / magnitude.clamp_min(1e-20)
+        # The first frames hang over the excerpt's border: context only.
+        history = self.hparams.network.history
+        start = self.hparams.edge_frames + history
+        self.waveform = waveform
+        self.target = stft
+        self.magnitude = magnitude
+        self.log_magnitude = log_magnitude(magnitude)
+        self.level = waveform.square().mean(1).sqrt() + 1e-4
+        # The rollout's first frame; the first that the network has not seen;
+        # the network's state; and the frames that overlap the rollout's.
+        self.position = start
+        self.fed = start
+        self.state = self.log_magnitude[:, start - history : start]
+        phasor = phase * self.stft.centre_phasor(device=phase.device)
+        self.before = phasor[:, start - self.overlap : start]
+
+    def compute_forward(self, batch, stage):
+        """One rollout (training), or a whole inversion (evaluation).
+
+        Arguments
+        ---------
+        batch : torch.Tensor, [batch, samples]
+            In training, what `begin_excerpts` was given.
+        stage : sb.Stage
+            TRAIN, VALID or TEST.
+
+        Returns
+        -------
+        predictions : dict
+            "waveform", and in training "derivatives", "start" and "stop".
+        """
+        if stage != sb.Stage.TRAIN:
+            batch = batch.to(self.device)
+            magnitude = analysis(batch, self.stft).abs()
+            inverter = SpectrogramInverter(
+                self.stft, estimator=self.modules.network
+            )
+            return {"waveform": inverter(magnitude, length=batch.shape[1])}
+        start = self.position
+        stop = start + self.hparams.rollout_frames
+        ahead = stop + self.hparams.network.lookahead
+        derivatives, self.state = self.modules.network(
+            self.log_magnitude[:, self.fed : ahead], self.state
+        )
+        # The solver and all angles stay in single precision under autocast.
+        with torch.autocast(self.log_magnitude.device.type, enabled=False):
+            weights = phase_weights(
+                self.log_magnitude[:, start:stop],
+                self.log_magnitude[:, start - 1 : stop - 1],
+                derivatives,
+            )
+            phasor = integrate(
+                derivatives, *weights, self.stft, self.before[:, -1]
+            )
+            phasors = torch.cat([self.before, phasor], dim=1)
+            first = start - self.overlap
+            centre = self.stft.centre_phasor(device=phasors.device)
+            stft = self.magnitude[:, first:stop] * phasors * centre.conj()
+            waveform = synthesis(stft, self.stft)
+        self.before = phasor[:, -self.overlap :].detach()
+        self.position, self.fed = stop, ahead
+        return {
+            "waveform": waveform,
+            "derivatives": derivatives,
+            "start": start,
+            "stop": stop,
+        }
+
+    def compute_objectives(self, predictions, batch, stage):
+        """The loss of a rollout, or the spectral convergence, in dB.
+
+        Arguments
+        ---------
+        predictions : dict
+            From `compute_forward`.
+        batch : torch.Tensor, [batch, samples]
+            The recordings.
+        stage : sb.Stage
+            TRAIN, VALID or TEST.
+
+        Returns
+        -------
+        loss : torch.Tensor, scalar
+        """
+        if stage != sb.Stage.TRAIN:
+            return self.evaluate_metrics(predictions["waveform"], batch, stage)
+        with torch.autocast(self.log_magnitude.device.type, enabled=False):
+            loss = self.derivative_objective(predictions)
+            if self.optimizer_step < self.hparams.derivative_steps:
+                return loss
+            loss = self.hparams.derivative_weight * loss
+            return loss + self.magnitude_objective(predictions["waveform"])
+
+    def derivative_objective(self, predictions):
+        """Errors of both derivatives, weighted by the root magnitude."""
+        start, stop = predictions["start"], predictions["stop"]
+        # One frame more: its derivative over time needs the one before.
+        target = phase_derivatives(
+            self.target[:, start - 1 : stop], self.stft
+        )
+        target = target._replace(
+            time=target.time[:, 1:], frequency=target.frequency[:, 1:]
+        )
+        weight = self.magnitude[:, start:stop].sqrt()
+        return sum(
+            derivative_loss(predictions["derivatives"], target, weight)
+        )
+
+    def magnitude_objective(self, waveform):
+        """Magnitudes of the resynthesised rollout, at all resolutions."""
+        first = (self.position - self.hparams.rollout_frames) - self.overlap
+        begin = first * self.stft.hop_length
+        target = self.waveform[:, begin : begin + waveform.shape[1]]
+        total = 0
+        for config in self.hparams.resolutions:
+            loss = magnitude_loss(
+                waveform,
+                target,
+                config,
+                self.level,
+                margin=self.hparams.edge_frames * self.stft.hop_length,
+            )
+            total = total + self.hparams.convergence_weight * loss.convergence
+            total = total + self.hparams.compressed_weight * loss.compressed
+        return total / len(self.hparams.resolutions)
+
+    def evaluate_metrics(self, waveform, batch, stage):
+        """Keep an utterance's metrics and, of the first, samples."""
+        count = len(self.metrics)
+        limit = self.hparams.perceptual_utterances
+        perceptual = stage == sb.Stage.TEST or count < limit
+        metrics = inversion_metrics(waveform, batch, self.stft, perceptual)
+        self.metrics.append(metrics)
+        if count < self.hparams.samples and if_main_process():
+            epoch = self.hparams.epoch_counter.current
+            name = "test" if stage == sb.Stage.TEST else f"{epoch:03d}"
+            folder = Path(self.hparams.output_folder, "samples", name)
+            write_samples(folder, str(count), waveform, batch, self.stft)
+        return torch.tensor(metrics["sc"])
+
+    def on_stage_start(self, stage, epoch=None):
+        """Start the list of an evaluation's metrics."""
+        self.metrics = []
+
+    def on_stage_end(self, stage, stage_loss, epoch=None):
+        """Log; keep the checkpoint of the lowest spectral convergence."""
+        if stage == sb.Stage.TRAIN:
+            self.train_loss = stage_loss
+            return
+        table = mean_and_interval(self.metrics)
+        stats = {name: round(mean, 4) for name, (mean, _) in table.items()}
+        if stage == sb.Stage.VALID:
+            self.hparams.train_logger.log_stats(
+                {"epoch": epoch, "steps": self.optimizer_step},
+                train_stats={"loss": self.train_loss},
+                valid_stats=stats,
+            )
+            self.checkpointer.save_and_keep_only(
+                meta=stats, min_keys=["sc"], num_to_keep=2
+            )
+        else:
+            self.hparams.train_logger.log_stats(
+                {"epoch loaded": self.hparams.epoch_counter.current},
+                test_stats=stats,
+            )
+
+    def init_optimizers(self):
+        """Muon for the matrices, AdamW for biases and the last layer.
+
+        The last layer's rows mean different things, each with a scale of its
+        own; AdamW finds those.
+        """
+        matrices, others = [], []
+        for name, p in self.hparams.network.named_parameters():
+            inner = p.dim() > 1 and not name.startswith("last")
+            (matrices if inner else others).append(p)
+        self.optimizers_dict = {
+            "muon": Muon(matrices, lr=self.hparams.lr_muon),
+            "adamw": torch.optim.AdamW(
+                others, lr=self.hparams.lr, betas=(0.9, 0.98)
+            ),
+        }
+        for optimizer in self.optimizers_dict.values():
+            for group in optimizer.param_groups:
+                group["peak_lr"] = group["lr"]
+        if self.checkpointer is not None:
+            for name, optimizer in self.optimizers_dict.items():
+                self.checkpointer.add_recoverable(name, optimizer)
+
+    def on_fit_batch_start(self, batch, should_step):
+        """Learning rate: a short rise, then a cosine down to nearly zero."""
+        step = torch.tensor(float(self.optimizer_step))
+        share = (step / max(self.total_steps, 1)).clamp(0, 1)
+        factor = 0.01 + 0.99 * (1 + torch.cos(torch.pi * share)) / 2
+        factor = factor * ((step + 1) / self.hparams.warmup_steps).clamp(0, 1)
+        for optimizer in self.optimizers_dict.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * factor.item()
+
+    @property
+    def stft(self):
+        """The STFT that is inverted."""
+        return self.hparams.stft
+
+    @property
+    def overlap(self):
+        """Earlier frames whose windows reach into a frame's first hop."""
+        return -(-self.stft.win_length // self.stft.hop_length) - 1
+
+
+def warm_start(network, source):
+    """Take over what fits of other trained weights.
+
+    The first layer's channels come in the same order for every operating
+    point, and so do the last layer's: those in common are copied.
+    """
+    weights = load_pretrained(source).state_dict()
+    own = network.state_dict()
+    for name, value in own.items():
+        if name in weights:
+            common = tuple(
+                slice(min(a, b)) for a, b in zip(value.shape, weights[name].shape)
+            )
+            value[common] = weights[name][common]
+    network.load_state_dict(own)
+
+
+if __name__ == "__main__":
+    hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
+    sb.utils.distributed.ddp_init_group(run_opts)
+    with open(hparams_file, encoding="utf-8") as fin:
+        hparams = load_hyperpyyaml(fin, overrides)
+    sb.create_experiment_directory(
+        experiment_directory=hparams["output_folder"],
+        hyperparams_to_save=hparams_file,
+        overrides=overrides,
+    )
+    run_on_main(
+        prepare,
+        kwargs={
+            "data_folder": hparams["data_folder"],
+            "save_folder": hparams["save_folder"],
+            "layout": hparams["layout"],
+            "skip_prep": hparams["skip_prep"],
+        },
+    )
+    root = data_root(hparams["data_folder"])
+    tables = Path(hparams["save_folder"])
+    rate = hparams["sample_rate"]
+    train_data = ExcerptDataset(
+        tables / "train.json", root, rate, hparams["excerpt_samples"]
+    )
+    valid_data = UtteranceDataset(tables / "valid.json", root, rate)
+    test_data = UtteranceDataset(tables / "test.json", root, rate)
+
+    if hparams["warm_start"] is not None:
+        warm_start(hparams["network"], hparams["warm_start"])
+    brain = PhaseBrain(
+        modules=hparams["modules"],
+        hparams=hparams,
+        run_opts=run_opts,
+        checkpointer=hparams["checkpointer"],
+    )
+    train_loader = brain.make_dataloader(
+        train_data,
+        stage=sb.Stage.TRAIN,
+        batch_size=hparams["batch_size"],
+        shuffle=True,
+        drop_last=len(train_data) >= hparams["batch_size"],
+        collate_fn=collate,
+    )
+    # A rollout is an update; so the schedule knows its own length.
+    updates = len(train_loader) * hparams["rollouts"]
+    brain.total_steps = hparams["number_of_epochs"] * updates
+    one = {"batch_size": 1, "collate_fn": collate}
+
+    # Resumes by itself from the last checkpoint in save_folder.
+    brain.fit(
+        hparams["epoch_counter"],
+        train_loader,
+        valid_data,
+        valid_loader_kwargs=one,
+    )
+    brain.evaluate(test_data, min_key="sc", test_loader_kwargs=one)
+    # `evaluate` has loaded the best checkpoint: that is what is exported.
+    run_on_main(
+        save_pretrained,
+        kwargs={
+            "network": hparams["network"],
+            "folder": Path(hparams["output_folder"], "pretrained"),
+        },
+    )

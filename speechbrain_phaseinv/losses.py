@@ -1,0 +1,126 @@
+"""Training objectives: on the derivatives, and through the inverter.
+
+Neither sees absolute phases. What is heard is whether the resynthesised
+waveform has the magnitudes it was asked for, and `magnitude_loss` measures
+that; `derivative_loss` is the quick start that leads there.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from .stft import analysis
+
+
+def derivative_loss(predicted, target, weight):
+    """One less the cosine of the error, per derivative, weighted.
+
+    The negative log-likelihood of a von Mises distribution up to constants:
+    periodic, so no wrapping is needed, and bounded, so that the bins next to
+    a zero of the STFT, where the phase is anything, do not dominate.
+
+    Arguments
+    ---------
+    predicted : PhaseDerivatives
+        [batch, time, freq].
+    target : PhaseDerivatives
+        The true ones, see `derivatives.phase_derivatives`.
+    weight : torch.Tensor, [batch, time, freq]
+        Non-negative importance of each bin, such as its magnitude.
+
+    Returns
+    -------
+    time, frequency : torch.Tensor, scalar
+        Weighted means; that over frequency leaves bin 0 out.
+
+    Example
+    -------
+    >>> from speechbrain_phaseinv.derivatives import PhaseDerivatives
+    >>> zero, one = torch.zeros(1, 2, 3), torch.ones(1, 2, 3)
+    >>> turn = PhaseDerivatives(2 * torch.pi * one, torch.pi * one)
+    >>> derivative_loss(turn, PhaseDerivatives(zero, zero), one)
+    (tensor(0.), tensor(2.))
+    """
+    time = weight * (1 - torch.cos(predicted.time - target.time))
+    frequency = weight * (
+        1 - torch.cos(predicted.frequency - target.frequency)
+    )
+    total = weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
+    inner = weight[..., 1:].sum().clamp_min(torch.finfo(weight.dtype).tiny)
+    return time.sum() / total, frequency[..., 1:].sum() / inner
+
+
+class MagnitudeLoss(NamedTuple):
+    """How far the magnitudes of two signals are apart.
+
+    Attributes
+    ----------
+    convergence : torch.Tensor, scalar
+        Spectral convergence in nepers, ``log(||A - B|| / ||B||)``, mean over
+        the batch; times 8.7, in dB.
+    compressed : torch.Tensor, scalar
+        Mean distance of the compressed magnitudes, relative to their mean.
+    """
+
+    convergence: torch.Tensor
+    compressed: torch.Tensor
+
+
+def magnitude_loss(
+    waveform, target, config, level=None, power=0.3, margin=0
+):
+    """Compare the magnitudes of two signals at one resolution.
+
+    Arguments
+    ---------
+    waveform, target : torch.Tensor, [batch, samples]
+        What was made, and what it should sound like.
+    config : StftConfig
+        The transform in which they are compared.
+    level : torch.Tensor, [batch], optional
+        Root mean square of what the target is a part of. The convergence is
+        relative to this level, and 25 dB below it nothing is left to gain:
+        otherwise a pause would weigh as much as a vowel. Default: the
+        target's own.
+    power : float
+        Compression of the magnitudes, near that of loudness.
+    margin : int
+        Samples to leave out at both ends.
+
+    Returns
+    -------
+    loss : MagnitudeLoss
+
+    Example
+    -------
+    >>> from speechbrain_phaseinv.stft import StftConfig
+    >>> config = StftConfig(16000, n_fft=512, hop_length=128)
+    >>> x = torch.randn(1, 16000)
+    >>> loss = magnitude_loss(1.1 * x, x, config)
+    >>> round(loss.convergence.exp().item(), 3)
+    0.1
+    """
+    if level is None:
+        level = target.square().mean(1).sqrt()
+    # Magnitude of noise of that level: 1 from here on.
+    window = config.window_tensor(target.dtype, target.device)
+    scale = level.clamp_min(1e-8) * window.square().sum().sqrt()
+    margin = -(-margin // config.hop_length)
+    made = _magnitude(waveform, config, scale, margin)
+    wanted = _magnitude(target, config, scale, margin)
+    error = (made - wanted).square().mean((1, 2))
+    convergence = (error + QUIET).log().mean() / 2
+    made, wanted = made.pow(power), wanted.pow(power)
+    compressed = (made - wanted).abs().mean() / wanted.mean()
+    return MagnitudeLoss(convergence, compressed)
+
+
+# Relative power of an error that does not matter any more.
+QUIET = 1e-5
+
+
+def _magnitude(waveform, config, scale, margin):
+    """Magnitudes relative to `scale`, with a finite gradient at zero."""
+    stft = analysis(waveform, config) / scale[:, None, None]
+    stft = stft[:, margin : stft.shape[1] - margin]
+    return (stft.real.square() + stft.imag.square() + 1e-8).sqrt()

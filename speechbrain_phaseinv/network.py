@@ -1,0 +1,255 @@
+"""A network of eight thousand parameters that estimates phase derivatives.
+
+The gradient theorem is exact for one Gaussian component. Where components
+meet - between harmonics, at onsets, in noise - it is wrong, and worst where
+the STFT is close to a zero. A small convolutional network sees the surrounding
+log-magnitudes, corrects both derivatives, and says how far each of them is to
+be trusted. The same weights serve every bin, and only differences of
+log-magnitudes go in, so that neither the number of bins nor the recording
+level matters.
+"""
+
+import torch
+
+from .derivatives import PhaseDerivatives
+from .gradient_theorem import GradientTheorem
+
+# A step of log-magnitude, in nepers, beyond which it says "silence" or "zero
+# of the STFT" and its exact size no longer matters.
+STEP_SCALE = 3.0
+
+# Frames that go through the convolutions together when no gradient is wanted:
+# their activations stay in the processor's second-level cache.
+BLOCK_FRAMES = 32
+
+
+class GatedBlock(torch.nn.Module):
+    """Residual gated convolution along frequency.
+
+    Its input is [batch, channels, time, freq]: two-dimensional convolutions
+    with flat kernels, the fastest form on a CPU of those tried.
+
+    Arguments
+    ---------
+    channels : int
+        Channels in and out.
+    kernel_size : int
+        Odd, in bins.
+    dilation : int
+        Distance between the kernel's taps, in bins.
+
+    Example
+    -------
+    >>> GatedBlock(16, 5)(torch.randn(1, 16, 10, 257)).shape
+    torch.Size([1, 16, 10, 257])
+    """
+
+    def __init__(self, channels, kernel_size, dilation=1):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(
+            channels,
+            2 * channels,
+            (1, kernel_size),
+            padding=(0, dilation * (kernel_size // 2)),
+            dilation=(1, dilation),
+        )
+
+    def forward(self, x):
+        """`x` plus its gated convolution, of the same shape."""
+        return x + torch.nn.functional.glu(self.conv(x), dim=1)
+
+
+class PhaseDerivativeNet(torch.nn.Module):
+    """Phase derivatives and confidences from log-magnitudes, causally.
+
+    An *estimator*, as `GradientTheorem` is: called with frames and a state,
+    it answers with the derivatives of the frames that are ready, and a new
+    state. The input is natural log-magnitudes at any level; the state is None
+    at the stream's start, where the first frame is taken to have been there
+    before.
+
+    Arguments
+    ---------
+    config : StftConfig
+        The transform that the magnitudes come from.
+    lookahead : int
+        0 or 1, in frames.
+    paired : bool
+        With a look-ahead of 1, wait for two frames and predict both in one
+        pass: half the operations. The first of the two sees the second.
+    channels : int
+        Width of the network.
+    kernel_size : int
+        Of the gated convolutions, odd, in bins.
+    dilations : tuple of int
+        One gated block for each, with that distance between its kernel's
+        taps, in bins.
+    history : int
+        Frames before the current one that the network sees, at least 1.
+    prior : bool
+        Add the network's output to the gradient theorem's estimate, times a
+        learned factor for each derivative.
+    confidences : bool
+        Predict the confidences too.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+
+    Example
+    -------
+    >>> from speechbrain_phaseinv.stft import StftConfig
+    >>> config = StftConfig(16000, n_fft=512, hop_length=128)
+    >>> net = PhaseDerivativeNet(config, lookahead=1)
+    >>> derivatives, state = net(torch.randn(2, 10, 257))
+    >>> derivatives.time.shape  # frame 9 waits for frame 10
+    torch.Size([2, 9, 257])
+    >>> sum(p.numel() for p in net.parameters()) <= 8192
+    True
+    """
+
+    def __init__(
+        self,
+        config,
+        lookahead=1,
+        paired=False,
+        channels=16,
+        kernel_size=5,
+        dilations=(1, 1, 1),
+        history=2,
+        prior=True,
+        confidences=True,
+    ):
+        super().__init__()
+        if lookahead not in (0, 1) or (paired and not lookahead):
+            raise ValueError(
+                "lookahead must be 0 or 1, and 1 for a paired network, got "
+                f"lookahead={lookahead!r}, paired={paired!r}."
+            )
+        if kernel_size % 2 == 0 or history < 1:
+            raise ValueError(
+                "expected an odd kernel_size and history >= 1, got "
+                f"{kernel_size} and {history}."
+            )
+        self.config = config
+        self.lookahead = int(lookahead)
+        self.paired = bool(paired)
+        self.history = int(history)
+        # All that tells one architecture from another.
+        self.hyperparameters = {
+            "lookahead": self.lookahead,
+            "paired": self.paired,
+            "channels": channels,
+            "kernel_size": kernel_size,
+            "dilations": tuple(dilations),
+            "history": self.history,
+            "prior": prior,
+            "confidences": confidences,
+        }
+        # A pass sees `window` frames and answers for `stride` of them.
+        self.window = self.history + 1 + self.lookahead
+        self.stride = 2 if paired else 1
+        self.outputs = 4 if confidences else 2
+        self.first = torch.nn.Conv2d(
+            self.window, channels, (1, 3), padding=(0, 1)
+        )
+        self.blocks = torch.nn.Sequential(
+            *(GatedBlock(channels, kernel_size, d) for d in dilations)
+        )
+        self.last = torch.nn.Conv2d(channels, self.outputs * self.stride, 1)
+        # Of a pair, only the first frame sees one ahead.
+        self.theorems = torch.nn.ModuleList(
+            GradientTheorem(config, ahead)
+            for ahead in ((1, 0) if paired else (lookahead,))
+        )
+        self.prior_scale = None
+        if prior:
+            self.prior_scale = torch.nn.Parameter(torch.ones(2))
+        # At first, the gradient theorem and its constant confidence.
+        torch.nn.init.zeros_(self.last.weight)
+        torch.nn.init.zeros_(self.last.bias)
+        if confidences:
+            with torch.no_grad():
+                self.last.bias[3::4] = self.theorems[0].confidence
+
+    def forward(self, log_magnitude, state=None):
+        """Derivatives of the frames that are ready.
+
+        Arguments
+        ---------
+        log_magnitude : torch.Tensor, [batch, time, freq]
+            Natural logarithm of the magnitudes of the next frames.
+        state : torch.Tensor, [batch, frames, freq], optional
+            What the previous call returned; None at the stream's start.
+
+        Returns
+        -------
+        derivatives : PhaseDerivatives
+            [batch, ready, freq].
+        state : torch.Tensor, [batch, frames, freq]
+            The last log-magnitudes: context, and what is not ready yet.
+        """
+        if state is None or state.shape[1] == 0:
+            state = log_magnitude[:, :1].expand(-1, self.history, -1)
+        frames = torch.cat([state, log_magnitude], dim=1)
+        passes = max(frames.shape[1] - self.window, -1) // self.stride + 1
+        if passes == 0:
+            nothing = [log_magnitude[:, :0]] * self.outputs
+            return PhaseDerivatives(*nothing), frames
+        ready = passes * self.stride
+        # Under autocast the convolutions may be coarse, angles may not.
+        output = self._convolve(self._features(frames, passes)).to(frames)
+        # [batch, stride * outputs, passes, freq] to [batch, ready, freq] each
+        output = output.unflatten(1, (self.stride, self.outputs))
+        output = output.permute(2, 0, 3, 1, 4).flatten(2, 3)
+        derivatives = PhaseDerivatives(*output.unbind(0))
+        if self.prior_scale is not None:
+            time, frequency = self._theorem(frames, ready)
+            derivatives = derivatives._replace(
+                time=derivatives.time + self.prior_scale[0] * time,
+                frequency=derivatives.frequency
+                + self.prior_scale[1] * frequency,
+            )
+        return derivatives, frames[:, ready:]
+
+    def _features(self, frames, passes):
+        """Bounded steps of log-magnitude, [batch, window, passes, freq].
+
+        Those over frequency of one frame, and those over time between all
+        the frames of a pass: with them all others are known.
+        """
+        stop = (passes - 1) * self.stride + 1
+        here = frames[:, self.history : self.history + stop : self.stride]
+        slope = torch.nn.functional.pad(here.diff(dim=2), (1, 0))
+        rise = torch.tanh(frames.diff(dim=1) / STEP_SCALE)
+        steps = [
+            rise[:, i : i + stop : self.stride] for i in range(self.window - 1)
+        ]
+        return torch.stack([torch.tanh(slope / STEP_SCALE), *steps], dim=1)
+
+    def _convolve(self, features):
+        """All layers, a block of passes after the other."""
+        block = features.shape[2]
+        if not torch.is_grad_enabled():
+            block = max(BLOCK_FRAMES // max(len(features), 1), 1)
+        outputs = [
+            self.last(self.blocks(self.first(x)))
+            for x in features.split(block, dim=2)
+        ]
+        return torch.cat(outputs, dim=2)
+
+    def _theorem(self, frames, ready):
+        """The gradient theorem's two estimates of the same frames."""
+        before = frames[:, self.history - 1 : self.history]
+        here = frames[:, self.history : self.history + ready]
+        if not self.paired:
+            stop = self.history + ready + self.lookahead
+            estimate, _ = self.theorems[0](
+                frames[:, self.history : stop], before
+            )
+            return estimate.time, estimate.frequency
+        central, _ = self.theorems[0](here, before)
+        backward, _ = self.theorems[1](here, before)
+        frequency = [central.frequency[:, ::2], backward.frequency[:, 1::2]]
+        return backward.time, torch.stack(frequency, dim=2).flatten(1, 2)
