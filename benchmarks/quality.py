@@ -195,7 +195,8 @@ def main(arguments=None):
         "torch": torch.__version__,
     }
     print(", ".join(f"{name} {value}" for name, value in settings.items()))
-    print("mean and 95 % confidence interval; RTF: median over files\n")
+    print("mean and 95 % confidence interval; RTF: median over files")
+    print("PESQ sometimes fails to align a file: its median is in the JSON\n")
     print(summary.summary_table(found, names))
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}")

@@ -27,13 +27,42 @@ def main(arguments=None):
     """
     parser = build_parser()
     try:
-        args = parser.parse_args(arguments)
+        args = parse(parser, arguments)
         return args.run(args)
     except (ValueError, TypeError, OSError) as error:
         _complain(error)
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def parse(parser, arguments=None):
+    """Parse, with options between the paths too, which argparse leaves over.
+
+    Arguments
+    ---------
+    parser : argparse.ArgumentParser
+        As from `build_parser`.
+    arguments : list of str, optional
+        Default: those of the process.
+
+    Returns
+    -------
+    args : argparse.Namespace
+
+    Example
+    -------
+    >>> line = ["reconstruct", "in.wav", "--quiet", "out.wav"]
+    >>> parse(build_parser(), line).paths
+    ['in.wav', 'out.wav']
+    """
+    args, left = parser.parse_known_args(arguments)
+    unknown = [x for x in left if x.startswith("-") or "paths" not in args]
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if left:
+        args.paths += left
+    return args
 
 
 def build_parser():
@@ -167,6 +196,14 @@ def _add_stft_options(parser, hop_required=False):
 
 def _add_method_options(parser):
     group = parser.add_argument_group("the method")
+    group.add_argument(
+        "--estimator",
+        choices=("auto", "network", "gradient"),
+        default="auto",
+        help="what predicts the phase's derivatives: the packaged network, "
+        "for the transforms it was trained on, the gradient theorem, for any, "
+        "or the first that fits (default)",
+    )
     group.add_argument(
         "--lookahead",
         type=int,

@@ -24,26 +24,22 @@ class Unavailable(Exception):
     """A method cannot be built here; the message is one line that says why."""
 
 
-def phase_inversion(config, lookahead=1, n_iter=0, estimator=None):
-    """This package's own inversion, at one operating point.
+def phase_inversion(inverter, n_iter=0):
+    """This package's own inversion, and iterations if wanted.
 
     Arguments
     ---------
-    config : StftConfig
-        The transform.
-    lookahead : int
-        0 or 1, in frames.
+    inverter : SpectrogramInverter
+        At the operating point wanted.
     n_iter : int
         Fast Griffin-Lim iterations that follow.
-    estimator : torch.nn.Module, optional
-        What predicts phase derivatives. Default: the gradient theorem.
 
     Returns
     -------
     invert : callable
         (magnitude [batch, time, freq], length) -> waveform [batch, length].
     """
-    inverter = SpectrogramInverter(config, lookahead, estimator)
+    config = inverter.config
 
     @torch.no_grad()
     def invert(magnitude, length):
@@ -53,6 +49,21 @@ def phase_inversion(config, lookahead=1, n_iter=0, estimator=None):
         return synthesis(stft, config, length)
 
     return invert
+
+
+def operating_point(estimator, lookahead, n_iter=0, **options):
+    """A method of ours: (config) -> invert, see `SpectrogramInverter`."""
+
+    def make(config):
+        try:
+            inverter = SpectrogramInverter(
+                config, lookahead, estimator, **options
+            )
+        except ValueError as error:  # no weights for this transform
+            raise Unavailable(str(error)) from None
+        return phase_inversion(inverter, n_iter)
+
+    return make
 
 
 def torchaudio_griffin_lim(config, n_iter=32, seed=0):
@@ -93,10 +104,15 @@ def torchaudio_griffin_lim(config, n_iter=32, seed=0):
 
 
 METHODS = {
-    "gradient-0": lambda config: phase_inversion(config, 0),
-    "gradient-1": lambda config: phase_inversion(config, 1),
-    "gradient-0+16": lambda config: phase_inversion(config, 0, n_iter=16),
-    "gradient-1+16": lambda config: phase_inversion(config, 1, n_iter=16),
+    "gradient-0": operating_point("gradient", 0),
+    "gradient-1": operating_point("gradient", 1),
+    "gradient-0+16": operating_point("gradient", 0, n_iter=16),
+    "gradient-1+16": operating_point("gradient", 1, n_iter=16),
+    "network-0": operating_point("network", 0),
+    "network-1": operating_point("network", 1),
+    "network-1-paired": operating_point("network", 1, paired=True),
+    "network-0+16": operating_point("network", 0, n_iter=16),
+    "network-1+16": operating_point("network", 1, n_iter=16),
     "griffin-lim-32": lambda config: torchaudio_griffin_lim(config, 32),
     "griffin-lim-100": lambda config: torchaudio_griffin_lim(config, 100),
 }

@@ -15,11 +15,11 @@ from .audio import (
     read_audio,
     write_audio,
 )
+from .inversion import SpectrogramInverter
 from .stft import StftConfig
 
 COLUMNS = ["spectral_convergence", "estoi", "pesq_wb"]
 NEEDS = {"estoi": "pystoi", "pesq_wb": "pesq"}
-OURS = "phaseinv"
 PEER = "Griffin-Lim, 32 iterations"
 
 
@@ -60,8 +60,9 @@ def stft_for(
 
 
 def build(args, config):
-    """The inverter that the options ask for."""
-    return evaluation.phase_inversion(config, args.lookahead, args.n_iter)
+    """The inverter that the options ask for, and the whole method."""
+    inverter = SpectrogramInverter(config, args.lookahead, args.estimator)
+    return inverter, evaluation.phase_inversion(inverter, args.n_iter)
 
 
 def reconstruct_one(job, args):
@@ -72,7 +73,8 @@ def reconstruct_one(job, args):
 
         check_writable(args.plot, PICTURES)
     rows, notes, outcome = _reconstruct(job, args)
-    waveform, estimate, config = outcome
+    waveform, estimate, inverter = outcome
+    config = inverter.config
     if args.plot:
         plot_comparison(
             args.plot,
@@ -82,7 +84,7 @@ def reconstruct_one(job, args):
         )
     if args.quiet:
         return
-    print(_describe(job.source, waveform, config, args))
+    print(_describe(job.source, waveform, inverter, args))
     print()
     print(_table(rows))
     print()
@@ -128,7 +130,8 @@ def invert_array(array, n_fft, args):
             f"{args.magnitude}: one frame is no recording: the output ends "
             "with the last frame's centre, and would be empty."
         )
-    estimate = build(args, config)(magnitude, samples)
+    inverter, invert = build(args, config)
+    estimate = invert(magnitude, samples)
     clipped = write_audio(
         args.output, estimate.numpy(), args.sample_rate, args.subtype
     )
@@ -137,7 +140,7 @@ def invert_array(array, n_fft, args):
     seconds = samples / args.sample_rate
     print(
         f"{args.magnitude}: {array.shape[1]} frames of {array.shape[2]} "
-        f"bins; {_stft_text(config)}"
+        f"bins; {_stft_text(config)}; {inverter.method}"
     )
     if clipped:
         print(_clipping(clipped, estimate))
@@ -155,13 +158,16 @@ def _reconstruct(job, args):
     waveform = torch.from_numpy(audio)
     magnitude = evaluation.magnitude_of(waveform, config)
     samples = waveform.shape[-1]
-    invert = build(args, config)
+    inverter, invert = build(args, config)
     if not args.quiet:
         evaluation.warm_up(invert, config)
     estimate, seconds = evaluation.timed(invert, magnitude, samples)
     rows, notes = [], []
     if not args.quiet:
-        results = [(OURS, estimate, seconds)]
+        ours = f"phaseinv, {inverter.method}"
+        if args.n_iter:
+            ours += f", {args.n_iter} iterations"
+        results = [(ours, estimate, seconds)]
         try:
             peer = evaluation.torchaudio_griffin_lim(config)
             result = evaluation.timed(peer, magnitude, samples)
@@ -183,7 +189,7 @@ def _reconstruct(job, args):
     clipped = write_audio(job.target, estimate.numpy(), sample_rate, subtype)
     if clipped:
         notes.append(_clipping(clipped, estimate))
-    return rows, notes, (waveform, estimate, config)
+    return rows, notes, (waveform, estimate, inverter)
 
 
 def _columns():
@@ -198,11 +204,11 @@ def _table(rows):
     return summary.summary_table(found, names, intervals=False)
 
 
-def _describe(source, waveform, config, args):
+def _describe(source, waveform, inverter, args):
     """One recording and what is done with it, in two lines."""
     channels, samples = waveform.shape
+    config, latency = inverter.config, inverter.latency
     rate = config.sample_rate
-    latency = config.synthesis_latency + args.lookahead * config.hop_length
     plural = "" if channels == 1 else "s"
     delay = (
         f"latency {latency} samples, {1000 * latency / rate:.0f} ms"

@@ -30,11 +30,11 @@ def summarise(rows, names=tuple(SCORES)):
     Returns
     -------
     summary : dict
-        summary[method][name] is a dict of "mean", "ci95", half the width of
-        the 95 % confidence interval of the mean (Student's t; None below two
-        files), and "files", the number of values. Infinite ones, of silent
-        recordings, are left out. Of times "mean" is the median, which a
-        disturbed run does not move.
+        summary[method][name] is a dict of "mean", "median", "ci95", half
+        the width of the 95 % confidence interval of the mean (Student's t;
+        None below two files), and "files", the number of values. Infinite
+        ones, of silent recordings, are left out. Of times "mean" is the
+        median, which a disturbed run does not move.
 
     Example
     -------
@@ -54,11 +54,12 @@ def summarise(rows, names=tuple(SCORES)):
             values = [x for x in values if x is not None and math.isfinite(x)]
             entry = {
                 "mean": mean_of(values),
+                "median": float(np.median(values)) if values else None,
                 "ci95": None,
                 "files": len(values),
             }
             if name in TIMES and values:
-                entry["mean"] = float(np.median(values))
+                entry["mean"] = entry["median"]
             elif len(values) > 1:
                 error = np.std(values, ddof=1) / math.sqrt(len(values))
                 entry["ci95"] = float(t.ppf(0.975, len(values) - 1) * error)
@@ -67,7 +68,21 @@ def summarise(rows, names=tuple(SCORES)):
 
 
 def summary_table(summary, names=tuple(SCORES), intervals=True):
-    """The summary as text, a method a line."""
+    """The summary as text, a method a line.
+
+    Arguments
+    ---------
+    summary : dict
+        As from `summarise`.
+    names : sequence of str
+        Which scores.
+    intervals : bool
+        Whether to add the confidence intervals.
+
+    Returns
+    -------
+    text : str
+    """
     lines = [["method"] + [SCORES[name][0] for name in names]]
     for method, scores in summary.items():
         line = [method]

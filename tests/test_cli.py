@@ -1,0 +1,398 @@
+"""Facts about the command ``phaseinv``."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from speechbrain_phaseinv import cli, evaluation
+from speechbrain_phaseinv.audio import read_audio
+from speechbrain_phaseinv.cli import EXAMPLE, main
+from speechbrain_phaseinv.reconstruct import stft_for
+from speechbrain_phaseinv.stft import StftConfig, analysis
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def recording(here, speech):
+    """A recording of one second in it."""
+    soundfile.write("in.wav", speech[0].numpy(), 16000)
+    return "in.wav"
+
+
+def names(folder):
+    return sorted(x.name for x in folder.rglob("*") if x.is_file())
+
+
+def fails(capsys, *arguments):
+    """Run, expect status 2 and one line on stderr, and return the line."""
+    try:
+        status = main([str(x) for x in arguments])
+    except SystemExit as stop:  # argparse's way
+        status = stop.code
+    output = capsys.readouterr()
+    assert status == 2
+    assert output.err.count("\n") == 1 and output.err.startswith("phaseinv")
+    assert "error: " in output.err
+    return output.err
+
+
+def test_the_example_is_small_and_is_what_its_readme_says():
+    assert EXAMPLE.stat().st_size < 100_000
+    waveform, rate, _ = read_audio(EXAMPLE)
+    assert rate == 16000 and waveform.shape[0] == 1
+    assert 4 < waveform.shape[1] / rate < 5
+
+
+def test_without_arguments_the_example_is_reconstructed(here, capsys):
+    assert main(["reconstruct"]) == 0
+    assert names(here) == ["example-phaseinv.flac"]
+    output = capsys.readouterr()
+    header, ours, theirs = [
+        [cell.strip() for cell in line.split("  ") if cell.strip()]
+        for line in output.out.splitlines()
+        if line.startswith(("method", "phaseinv", "Griffin"))
+    ]
+    assert header == "method|SC [dB]|ESTOI|PESQ-WB|time [s]|RTF".split("|")
+    assert float(ours[1]) < -15 and float(ours[2]) > 0.95
+    assert float(theirs[1]) < -15
+    # Faster than 32 iterations, by far more than a busy machine disturbs.
+    assert float(ours[5]) < float(theirs[5])
+    assert main(["reconstruct"]) == 0  # its own result may be replaced
+
+
+def test_a_reconstruction_is_another_waveform_of_like_magnitudes(recording):
+    assert main(["reconstruct", recording, "out.wav", "--quiet"]) == 0
+    config = StftConfig(16000, n_fft=512, hop_length=128)
+    pair = [torch.from_numpy(read_audio(x)[0]) for x in (recording, "out.wav")]
+    one, other = (analysis(x, config).abs() for x in pair)
+    assert (one - other).norm() < 0.2 * one.norm()
+    assert (pair[0] - pair[1]).norm() > 0.5 * pair[0].norm()
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_rate_channels_and_samples_are_kept(here, rate, channels):
+    noise = np.random.default_rng(0).uniform(-0.3, 0.3, (4321, channels))
+    soundfile.write("in.wav", noise, rate, "PCM_24")
+    assert main(["reconstruct", "in.wav", "out.flac", "--quiet"]) == 0
+    info = soundfile.info("out.flac")
+    assert (info.samplerate, info.channels) == (rate, channels)
+    assert (info.frames, info.subtype) == (4321, "PCM_24")
+
+
+@pytest.mark.parametrize("samples", [1, 2, 200, 300])
+def test_the_shortest_recordings_work(here, capsys, samples):
+    soundfile.write("in.wav", np.full(samples, 0.1), 16000)
+    assert main(["reconstruct", "in.wav"]) == 0
+    assert soundfile.info("in-phaseinv.wav").frames == samples
+    skipped = "Griffin-Lim skipped" in capsys.readouterr().out
+    assert skipped == (samples <= 256)  # half a window, for its reflection
+
+
+def test_silence_gives_silence(here):
+    soundfile.write("in.wav", np.zeros(5000), 16000)
+    assert main(["reconstruct", "in.wav"]) == 0
+    assert (read_audio("in-phaseinv.wav")[0] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--lookahead", "0"],
+        ["--n-iter", "3"],
+        ["--n-fft", "400"],
+        ["--win-length", "300", "--hop-length", "75", "--window", "hamming"],
+        ["--hop-length", "256", "--subtype", "FLOAT"],
+    ],
+)
+def test_options_reach_the_method(recording, options):
+    assert main(["reconstruct", recording, "a.wav", "--quiet"]) == 0
+    assert main(["reconstruct", recording, "b.wav", "--quiet", *options]) == 0
+    one, other = read_audio("a.wav")[0], read_audio("b.wav")[0]
+    assert one.shape == other.shape and (one != other).any()
+
+
+def test_the_window_covers_at_least_32_ms():
+    for rate, n_fft in ((8000, 256), (16000, 512), (22050, 1024)):
+        config = stft_for(rate)
+        assert (config.n_fft, config.hop_length) == (n_fft, n_fft // 4)
+    config = stft_for(16000, win_length=600)
+    assert (config.n_fft, config.win_length) == (1024, 600)
+    assert stft_for(100).n_fft == 32
+
+
+def test_a_picture_is_drawn(recording, here):
+    assert main(["reconstruct", recording, "--plot", "picture.png"]) == 0
+    assert names(here) == ["in-phaseinv.wav", "in.wav", "picture.png"]
+    assert (here / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_where_torchaudio_is_missing_one_line_says_so(
+    recording, monkeypatch, capsys
+):
+    monkeypatch.setitem(sys.modules, "torchaudio.transforms", None)
+    assert main(["reconstruct", recording]) == 0
+    output = capsys.readouterr().out
+    lines = [x for x in output.splitlines() if "Griffin-Lim" in x]
+    assert len(lines) == 1 and "torchaudio cannot be imported" in lines[0]
+
+
+def test_where_metrics_are_missing_their_columns_are(
+    recording, monkeypatch, capsys
+):
+    from speechbrain_phaseinv import reconstruct
+
+    monkeypatch.setattr(reconstruct, "find_spec", lambda name: None)
+    assert main(["reconstruct", recording]) == 0
+    output = capsys.readouterr().out
+    assert "PESQ-WB" not in output and "SC [dB]" in output
+    assert "pystoi and pesq not installed: pip install" in output
+
+
+def test_quiet_prints_nothing_and_compares_nothing(
+    recording, monkeypatch, capsys
+):
+    monkeypatch.delattr(evaluation, "torchaudio_griffin_lim")
+    assert main(["reconstruct", recording, "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_folder_goes_into_a_folder(recording, here, capsys):
+    (here / "all" / "deep").mkdir(parents=True)
+    os.rename(recording, "all/deep/one.wav")
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, 2000)
+    soundfile.write("all/two.flac", noise, 8000)
+    (here / "all" / "notes.txt").write_text("not a recording")
+    assert main(["reconstruct", "all", "results"]) == 0
+    assert names(here / "results") == ["one.wav", "two.flac"]
+    assert (here / "results" / "deep" / "one.wav").exists()
+    output = capsys.readouterr()
+    assert "means over 2 recordings" in output.out
+    assert "2/2" in output.err  # the bar
+    # Without a name for it, the folder is named after the input.
+    assert main(["reconstruct", "all", "--quiet"]) == 0
+    assert names(here / "all-phaseinv") == ["one.wav", "two.flac"]
+
+
+def test_several_files_go_into_a_folder(recording, here, capsys):
+    other = np.random.default_rng(0).uniform(-0.1, 0.1, 2000)
+    soundfile.write("other.wav", other, 8000)
+    arguments = ["reconstruct", recording, "other.wav", "--quiet"]
+    assert main([*arguments, "results"]) == 0
+    assert names(here / "results") == ["in.wav", "other.wav"]
+    assert "exists already" in fails(capsys, *arguments, "results")
+    assert main([*arguments, "results", "--overwrite"]) == 0
+    assert main([*arguments, "--output-folder", "more"]) == 0
+    assert names(here / "more") == ["in.wav", "other.wav"]
+
+
+def test_one_bad_file_does_not_stop_the_others(recording, here, capsys):
+    (here / "bad.wav").write_text("bad")
+    arguments = ["bad.wav", recording, "results", "--quiet"]
+    error = fails(capsys, "reconstruct", *arguments)
+    assert "bad.wav: cannot be read as audio" in error
+    assert names(here / "results") == ["in.wav"]
+
+
+def test_what_would_be_lost_is_not_replaced(recording, here, capsys):
+    before = (here / recording).read_bytes()
+    (here / "out.wav").write_bytes(b"precious")
+    run = ["reconstruct", recording]
+    assert "--overwrite" in fails(capsys, *run, "out.wav")
+    assert (here / "out.wav").read_bytes() == b"precious"
+    for other in (recording, f"./{recording}"):
+        message = fails(capsys, *run, other, "--overwrite")
+        assert "would replace its own input" in message
+    assert "own input" in fails(capsys, *run, ".", "--overwrite")
+    assert (here / recording).read_bytes() == before
+    assert main([*run, "out.wav", "--overwrite", "--quiet"]) == 0
+    assert soundfile.info("out.wav").frames == 16000
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["missing.wav"], "missing.wav: no such file"),
+        (["in.wav", "nowhere/out.wav"], "nowhere does not exist"),
+        (["in.wav", "a.wav", "b.wav"], "need an output folder"),
+        (["in.wav", "--output-folder", "no/where"], "no does not exist"),
+        (["in.wav", "out.mp4"], "ends in .wav, .flac, .ogg"),
+        (["empty"], "holds no recordings"),
+        (["in.wav", "x/in.wav", "results"], "would both be written"),
+        (["in.wav", "--plot", "no/p.png"], "folder no does not exist"),
+        (["in.wav", "--plot", "p.txt"], "ends in .png"),
+        (["x", "--plot", "p.png"], "--plot draws one recording"),
+        (["in.wav", "--hop-length", "600"], "must not exceed win_length"),
+        (["in.wav", "--hop-length", "0"], "must be positive"),
+        (["in.wav", "--n-fft", "-4"], "must be positive"),
+        (["in.wav", "--hop-length", "512"], "NOLA"),
+        (["in.wav", "--window", "round"], "unknown window 'round'"),
+        (["in.wav", "--lookahead", "2"], "invalid choice"),
+        (["in.wav", "--n-iter", "-1"], "must not be negative"),
+        (["in.wav", "--n-iter", "many"], "invalid int value"),
+        (["in.wav", "--subtype", "PCM_7"], "cannot hold 'PCM_7'"),
+        (["in.wav", "--frobnicate"], "unrecognized arguments"),
+        (["text.wav"], "cannot be read as audio"),
+        (["none.wav"], "the file is empty"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    recording, here, capsys, arguments, message
+):
+    (here / "empty").mkdir()
+    (here / "x").mkdir()
+    (here / "x" / "in.wav").write_bytes((here / recording).read_bytes())
+    (here / "text.wav").write_text("text")
+    (here / "none.wav").touch()
+    before = names(here)
+    assert message in fails(capsys, "reconstruct", *arguments)
+    assert names(here) == before
+
+
+def test_no_command_is_an_error(capsys):
+    assert "COMMAND" in fails(capsys)
+    assert "invalid choice" in fails(capsys, "frobnicate")
+
+
+def test_saved_magnitudes_are_inverted_in_either_order(here, speech):
+    config = StftConfig(16000, n_fft=512, hop_length=128)
+    magnitude = analysis(speech, config).abs()
+    rate = ["--sample-rate", "16000", "--hop-length", "128", "--quiet"]
+    rate += ["--subtype", "FLOAT"]
+    np.save("tf.npy", magnitude[0].numpy())
+    np.save("ft.npy", magnitude[0].T.numpy())
+    np.save("power.npy", magnitude.square().numpy())
+    assert main(["invert", "tf.npy", "tf.wav", *rate]) == 0
+    assert main(["invert", "ft.npy", "ft.wav", *rate]) == 0
+    power = ["power.npy", "power.wav", "--power", "2"]
+    assert main(["invert", *power, *rate]) == 0
+    one, other, third = (
+        read_audio(f"{x}.wav")[0] for x in ("tf", "ft", "power")
+    )
+    assert one.shape == (1, 16000) and (one == other).all()
+    assert np.allclose(one, third, atol=1e-5)
+    found = analysis(torch.from_numpy(one).double(), config).abs()
+    assert (found - magnitude).norm() < 0.2 * magnitude.norm()
+
+
+def test_three_axes_are_channels(here, capsys):
+    np.save("m.npy", np.random.default_rng(0).random((3, 65, 20)))
+    run = ["invert", "m.npy", "out.wav", "--sample-rate", "8000"]
+    assert main([*run, "--hop-length", "32", "--subtype", "PCM_24"]) == 0
+    info = soundfile.info("out.wav")
+    assert (info.channels, info.frames) == (3, 19 * 32)
+    assert "20 frames of 65 bins" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "array, message",
+    [
+        (np.full((257, 9), np.nan), "from nan to nan"),
+        (np.full((257, 9), -1.0), "finite and not negative"),
+        (np.ones((257, 9), complex), "complex"),
+        (np.ones((80, 9)), "looks like a mel"),
+        (np.ones((257, 1)), "one frame is no recording"),
+        (np.ones((0, 257)), "got shape"),
+    ],
+)
+def test_bad_magnitudes_are_one_line_and_leave_nothing(
+    here, capsys, array, message
+):
+    np.save("m.npy", array)
+    run = ["invert", "m.npy", "out.wav", "--sample-rate", "16000"]
+    assert message in fails(capsys, *run, "--hop-length", "128")
+    assert names(here) == ["m.npy"]
+
+
+def test_invert_needs_a_rate_and_a_hop(here, capsys):
+    np.save("m.npy", np.ones((257, 9), int))
+    run = ["invert", "m.npy", "out.wav"]
+    message = fails(capsys, *run)
+    assert "--sample-rate" in message and "--hop-length" in message
+    run += ["--sample-rate", "16000", "--hop-length"]
+    assert "must not exceed" in fails(capsys, *run, "600")
+    assert "must be positive" in fails(capsys, *run, "128", "--power", "0")
+    assert main([*run, "128", "--quiet"]) == 0  # integers are numbers too
+    assert "exists already" in fails(capsys, *run, "128")
+
+
+def test_clipping_is_reported(here, capsys):
+    np.save("m.npy", np.full((257, 20), 50.0))
+    run = ["invert", "m.npy", "out.wav", "--sample-rate", "16000"]
+    assert main([*run, "--hop-length", "128"]) == 0
+    assert "were clipped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_end_well(capsys, option):
+    with pytest.raises(SystemExit) as stop:
+        main([option])
+    assert stop.value.code == 0
+    assert "phaseinv" in capsys.readouterr().out
+
+
+def test_help_names_units(capsys):
+    for command in ("reconstruct", "invert"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        assert "samples" in capsys.readouterr().out
+
+
+def test_an_interrupt_is_status_130_and_leaves_nothing(
+    recording, here, monkeypatch, capsys
+):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(soundfile, "write", interrupt)
+    assert main(["reconstruct", recording, "out.wav"]) == 130
+    assert capsys.readouterr().err == ""
+    assert names(here) == ["in.wav"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no signals on Windows")
+def test_control_c_ends_the_process_quietly(here):
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, 30 * 48000)
+    soundfile.write("in.wav", noise, 48000)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "speechbrain_phaseinv.cli", "reconstruct"]
+        + ["in.wav", "out.wav", "--n-iter", "100000"],
+        stderr=subprocess.PIPE,
+    )
+    time.sleep(6)  # well into the iterations, which take hours
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
+    assert names(here) == ["in.wav"]
+
+
+def test_the_parser_imports_nothing_heavy():
+    heavy = {"matplotlib", "soundfile", "numba", "torchaudio", "speechbrain"}
+    code = (
+        "import sys; from speechbrain_phaseinv.cli import build_parser; "
+        "build_parser(); print(*sys.modules)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
+    assert not heavy & set(found.stdout.split())
+
+
+def test_every_subcommand_has_a_function_of_its_own():
+    parser = cli.build_parser()
+    args = parser.parse_args(["reconstruct"])
+    assert args.run is cli.run_reconstruct
