@@ -204,7 +204,7 @@ def main(arguments=None):
         write_json(args.json, settings, found, rows, skipped)
     if args.csv:
         write_csv(args.csv, found, names)
-    return 0
+    return 0 if rows else 1
 
 
 def recordings(paths):

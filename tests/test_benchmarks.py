@@ -1,0 +1,114 @@
+"""The benchmarks run, and what they compare with is right."""
+
+import csv
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speechbrain_phaseinv.cli import EXAMPLE
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """Import a benchmark by name."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return import_module
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_all_solvers_solve_the_same_problem(benchmark, dtype, smooth):
+    solver = benchmark("solver")
+    frames = solver.frames_of(33, 3, 2, dtype, smooth)
+    truth = np.stack([solver.exact(*frame) for frame in zip(*frames)])
+    for name, solve in solver.SOLVERS.items():
+        inputs = frames
+        if name == "ptsv, bare":
+            rows = [solver.ptsv_inputs(*frame) for frame in zip(*frames)]
+            inputs = [np.stack(column) for column in zip(*rows)]
+        found = np.asarray(solve(*inputs))
+        # A hundred roundings, the weights' range not being wide.
+        tolerance = 100 * np.finfo(dtype).eps
+        assert np.abs(found - truth).max() < tolerance, name
+
+
+def test_the_weights_span_the_decades_they_claim(benchmark):
+    solver = benchmark("solver")
+    for smooth in (False, True):
+        anchor, _, target = solver.frames_of(2049, 2, 12, "float64", smooth)
+        span = np.log10(anchor.max(-1) / anchor.min(-1))
+        assert np.allclose(span, 12, atol=0.1)
+        assert np.allclose(np.abs(target), 1)
+
+
+def test_the_ladder_is_accurate_in_every_bin_over_twelve_decades(benchmark):
+    solver = benchmark("solver")
+    for smooth in (False, True):
+        found = solver.measure_errors(65, 12, "float32", smooth, 3)
+        assert found[solver.OURS]["failed"] == 0
+        assert found[solver.OURS]["worst"] < 1e-6
+
+
+def test_the_growth_exponent_is_the_slope(benchmark):
+    solver = benchmark("solver")
+    bins = np.array([257, 513, 1025])
+    assert solver.growth_exponent(bins, 3 * bins**2) == pytest.approx(2)
+
+
+def test_the_solver_benchmark_runs(benchmark, tmp_path, capsys):
+    solver = benchmark("solver")
+    options = ["--bins", "9", "17", "--rounds", "2", "--frames", "1"]
+    options += ["--seconds", "0.0001", "--json", str(tmp_path / "x.json")]
+    assert solver.main(options) == 0
+    results = json.loads((tmp_path / "x.json").read_text())
+    times = results["microseconds_per_frame"]["float32"]
+    assert set(times) == set(solver.SOLVERS)
+    assert all(x > 0 for row in times.values() for x in row.values())
+    output = capsys.readouterr().out
+    assert "microseconds per frame" in output and "exponent" in output
+
+
+def test_the_quality_benchmark_runs(benchmark, tmp_path, capsys):
+    quality = benchmark("quality")
+    options = ["--methods", "gradient-0,griffin-lim-32", str(EXAMPLE)]
+    options += ["--json", str(tmp_path / "x.json")]
+    options += ["--csv", str(tmp_path / "x.csv")]
+    assert quality.main(options) == 0
+    results = json.loads((tmp_path / "x.json").read_text())
+    assert [row["method"] for row in results["rows"]] == [
+        "gradient-0",
+        "griffin-lim-32",
+    ]
+    with open(tmp_path / "x.csv") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        wanted = results["summary"][row["method"]]["estoi"]["mean"]
+        assert float(row["estoi"]) == wanted
+    assert "PESQ-WB" in capsys.readouterr().out
+
+
+def test_peers_that_are_missing_are_skipped_with_a_line(
+    benchmark, monkeypatch, capsys
+):
+    quality = benchmark("quality")
+    for name in ("librosa", "lws", "pghipy"):
+        monkeypatch.setitem(sys.modules, name, None)
+    options = ["--methods", ",".join(quality.PEERS), str(EXAMPLE)]
+    assert quality.main(options) == 1  # there is nothing to report
+    output = capsys.readouterr().out
+    for name in quality.PEERS:
+        assert f"skipped {name}: " in output
+
+
+def test_wrong_arguments_are_refused(benchmark, tmp_path, capsys):
+    quality = benchmark("quality")
+    for arguments in ([str(tmp_path)], ["--methods", "magic", str(EXAMPLE)]):
+        with pytest.raises(SystemExit):
+            quality.main(arguments)
+    assert "unknown methods ['magic']" in capsys.readouterr().err
