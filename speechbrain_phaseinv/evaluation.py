@@ -9,7 +9,6 @@ cannot be built, its builder raises `Unavailable` with the reason.
 
 import time
 
-import numpy as np
 import torch
 
 from . import metrics
@@ -123,8 +122,8 @@ def magnitude_of(waveform, config):
     return analysis(waveform, config).abs()
 
 
-def timed(invert, magnitude, length, repeat=1):
-    """Invert, and take the time: the median of some repetitions.
+def timed(invert, magnitude, length, clock=time.perf_counter):
+    """Invert, and take the time.
 
     Arguments
     ---------
@@ -134,22 +133,19 @@ def timed(invert, magnitude, length, repeat=1):
         To be inverted.
     length : int
         Samples wanted.
-    repeat : int
-        Number of runs.
+    clock : callable
+        Answers with seconds. With one thread, ``time.process_time`` is the
+        clock that other programs on the machine do not disturb.
 
     Returns
     -------
     waveform : torch.Tensor, [batch, length]
-        Of the last run.
     seconds : float
         Reading, analysis and scoring not included.
     """
-    seconds = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        waveform = invert(magnitude, length)
-        seconds.append(time.perf_counter() - start)
-    return waveform, float(np.median(seconds))
+    start = clock()
+    waveform = invert(magnitude, length)
+    return waveform, clock() - start
 
 
 def warm_up(invert, config):
@@ -206,7 +202,14 @@ def score(reference, estimate, config, names=tuple(SCORES)):
     return {name: mean_of(values) for name, values in scores.items()}
 
 
-def compare(paths, methods, stft_for, names=tuple(SCORES), skip=None):
+def compare(
+    paths,
+    methods,
+    stft_for,
+    names=tuple(SCORES),
+    skip=None,
+    clock=time.perf_counter,
+):
     """Reconstruct recordings with each method, and score them.
 
     Arguments
@@ -221,6 +224,8 @@ def compare(paths, methods, stft_for, names=tuple(SCORES), skip=None):
         Which of `SCORES`.
     skip : callable, optional
         Called with the name of each method left out, and the reason.
+    clock : callable
+        See `timed`.
 
     Yields
     ------
@@ -243,7 +248,7 @@ def compare(paths, methods, stft_for, names=tuple(SCORES), skip=None):
                     inverters[name, config] = make(config)
                     warm_up(inverters[name, config], config)
                 invert = inverters[name, config]
-                estimate, seconds = timed(invert, magnitude, samples)
+                estimate, seconds = timed(invert, magnitude, samples, clock)
             except Unavailable as error:
                 del methods[name]
                 if skip is not None:
