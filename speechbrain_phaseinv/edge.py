@@ -1,0 +1,386 @@
+"""Magnitudes in, samples out, in NumPy alone: the reference for a port.
+
+    python edge.py FOLDER
+
+checks a folder that ``phaseinv export`` wrote, this file among it, against
+the test vectors in it. There is neither torch nor this package behind it:
+NumPy does for the gradient theorem, and onnxruntime runs the network. Read
+`EdgeStream.push` first; what it calls is what a port consists of. A port does
+not need doubles, except to sum the angles of a frame.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+
+class EdgeStream:
+    """Invert a magnitude spectrogram, one frame at a time.
+
+    The same arithmetic as `InversionStream` of the package, in NumPy. Memory
+    is constant.
+
+    Arguments
+    ---------
+    folder : str or Path
+        What ``phaseinv export`` wrote.
+    solver : str or callable
+        "ladder", the recursion in plain Python; "onnx", the graph
+        ``solver.onnx`` of the folder; or a faster function that does what
+        `solve_ladder` does.
+    """
+
+    def __init__(self, folder, solver="ladder"):
+        folder = Path(folder)
+        spec = json.loads((folder / "phaseinv.json").read_text())
+        stft = spec["stft"]
+        self.spec, self.power = spec, spec["power"]
+        self.n_fft, self.hop = stft["n_fft"], stft["hop_length"]
+        self.bins = self.n_fft // 2 + 1
+        self.window = np.array(stft["window_samples"], np.float32)
+        self.offset = (self.n_fft - len(self.window)) // 2
+        self.trim = self.n_fft // 2 - self.offset
+        k = np.arange(self.bins)
+        turns = k * self.hop % self.n_fft / self.n_fft
+        self.advance = (2 * np.pi * turns).astype(np.float32)
+        # From the phase at the window's centre to that at sample 0.
+        centre = 2 * self.offset + len(self.window)
+        turns = k * centre % (2 * self.n_fft) / (2 * self.n_fft)
+        self.to_start = np.exp(-2j * np.pi * turns).astype(np.complex64)
+        squares = np.pad(self.window**2, (0, -len(self.window) % self.hop))
+        steady = squares.reshape(-1, self.hop).sum(0)
+        self.floor = spec["envelope_floor"] * steady.max()
+        # How many frames a pass of the estimator sees, starting how far back,
+        # and for how many of them it answers.
+        estimator = spec["estimator"]
+        self.past, self.stride = estimator["past"], estimator["stride"]
+        self.lookahead = estimator["lookahead"]
+        self.seen = self.past + 1 + self.lookahead
+        if estimator["kind"] == "network":
+            self.estimate = Network(folder / "network.onnx")
+        else:
+            self.estimate = GradientTheorem(estimator)
+        self.step = self._step
+        self.solve = solve_ladder if solver == "ladder" else solver
+        if solver == "onnx":
+            self.step = Solver(folder / "solver.onnx")
+        elif not callable(self.solve):
+            raise ValueError(
+                f"unknown solver {solver!r}: expected 'ladder' or 'onnx'."
+            )
+        self.reset()
+
+    def reset(self):
+        """Forget everything: begin a new stream."""
+        tail = len(self.window) - self.hop
+        self.logs = []  # log-magnitudes that the estimator still needs
+        self.pending = []  # magnitudes that wait for their look-ahead
+        self.before = None  # log-magnitudes of the frame inverted last
+        self.phasor = np.ones(self.bins, np.complex64)  # and its phases
+        self.signal = np.zeros(tail, np.float32)  # overlap-add
+        self.envelope = np.zeros(tail, np.float32)
+        self.skip = self.trim  # samples before the first frame's centre
+        self.frames = self.samples = 0
+        self.trace = None  # a list here collects what `check` compares
+
+    def push(self, magnitude):
+        """Take a frame, give the samples that it completes.
+
+        Arguments
+        ---------
+        magnitude : numpy.ndarray, [freq]
+            Finite and not negative.
+
+        Returns
+        -------
+        samples : numpy.ndarray, float32
+            `hop_length` of them, or none at the start of the stream; with a
+            paired network none or twice as many.
+
+        Raises
+        ------
+        ValueError
+            If the frame is not valid. The stream is then as it was before.
+        """
+        magnitude = np.asarray(magnitude, np.float32)
+        if magnitude.shape != (self.bins,):
+            raise ValueError(
+                f"expected a frame of {self.bins} magnitudes, got an array "
+                f"of shape {list(magnitude.shape)}."
+            )
+        if not (magnitude.min() >= 0 and magnitude.max() < np.inf):
+            raise ValueError(
+                "magnitudes must be finite and not negative, got values from "
+                f"{magnitude.min():g} to {magnitude.max():g}."
+            )
+        self.frames += 1
+        return self._advance(magnitude)
+
+    def flush(self, length=None):
+        """End the stream: give what remains, and begin anew.
+
+        Arguments
+        ---------
+        length : int, optional
+            Samples of the whole stream, those that have come out included.
+            Default: up to the centre of the last frame.
+
+        Returns
+        -------
+        samples : numpy.ndarray, float32
+        """
+        if length is None:
+            length = self.hop * max(self.frames - 1, 0)
+        missing = length - self.samples
+        # The sound is taken to stay as it is for the frames still to come.
+        head = np.zeros(0, np.float32)
+        waiting = len(self.pending)
+        for _ in range(self.lookahead if waiting else 0):
+            head = self._advance(self.pending[-1], waiting)
+        rest = self._normalise(self.signal, self.envelope)[self.skip :]
+        self.reset()
+        out = np.zeros(max(missing, 0), np.float32)
+        found = np.concatenate([head, rest])[: len(out)]
+        out[: len(found)] = found
+        return out
+
+    def _advance(self, magnitude, most=None):
+        """Invert the frames that are ready, at most so many."""
+        log = log_magnitude(magnitude)
+        if self.before is None:
+            # Before the stream there was the same sound, of phase zero and
+            # far too soft to decide anything.
+            self.logs = [log] * self.past
+            self.before = log_magnitude(np.float32(1e-6) * magnitude)
+        self.logs.append(log)
+        self.pending.append(magnitude)
+        if len(self.logs) < self.seen:
+            return np.zeros(0, np.float32)
+        derivatives = self.estimate(np.stack(self.logs), self.stride)
+        pieces = []
+        for i in range(self.stride if most is None else most):
+            now, log = self.pending.pop(0), self.logs[self.past + i]
+            given = [x[i] for x in derivatives]
+            self.phasor = self.step(
+                log, self.before, *given, self.advance, self.phasor
+            )
+            self.before = log
+            if self.trace is not None:
+                self.trace.append((log, *given, self.phasor))
+            pieces.append(self._synthesise(now * self.phasor * self.to_start))
+        del self.logs[: self.stride]
+        samples = np.concatenate(pieces)
+        self.samples += len(samples)
+        return samples
+
+    def _step(self, log, before, *given):
+        """A frame's phasors, centre-referred: weights, then least squares."""
+        time, frequency, trust_time, trust_frequency, advance, phasor = given
+        anchor, coupling = weights(
+            log, before, trust_time, trust_frequency, self.power
+        )
+        return integrate(
+            time + advance, frequency, anchor, coupling, phasor, self.solve
+        )
+
+    def _synthesise(self, spectrum):
+        """Inverse transform and overlap-add: the samples that are final."""
+        frame = np.fft.irfft(spectrum, self.n_fft).astype(np.float32)
+        frame = frame[self.offset : self.offset + len(self.window)]
+        room = np.zeros(self.hop, np.float32)
+        signal = np.concatenate([self.signal, room]) + frame * self.window
+        envelope = np.concatenate([self.envelope, room]) + self.window**2
+        self.signal, self.envelope = signal[self.hop :], envelope[self.hop :]
+        samples = self._normalise(signal[: self.hop], envelope[: self.hop])
+        skipped = min(self.skip, self.hop)
+        self.skip -= skipped
+        return samples[skipped:]
+
+    def _normalise(self, signal, envelope):
+        """Divide by the overlapped squared windows, as far as they carry."""
+        return signal / np.maximum(envelope, np.float32(self.floor))
+
+
+def log_magnitude(magnitude):
+    """Natural logarithm that stops at -69, far below any recording."""
+    safe = np.where(magnitude > 1.1e-30, magnitude, np.float32(1))
+    return np.where(magnitude > 1.1e-30, np.log(safe), np.float32(-69))
+
+
+def weights(log, before, trust_time, trust_frequency, power):
+    """Weights of the least squares, the largest of a frame 1, none 0."""
+    below = np.concatenate([log[:1], log[:-1]])
+    anchor = power * (log + before) + 2 * log + trust_time
+    coupling = power * (log + below) + 2 * log + trust_frequency
+    peak = max(anchor.max(), coupling.max())
+    lowest = np.float32(np.log(np.finfo(np.float32).tiny) + 7)
+    return (
+        np.exp(np.maximum(anchor - peak, lowest)),
+        np.exp(np.maximum(coupling - peak, lowest)),
+    )
+
+
+def integrate(turn, frequency, anchor, coupling, phasor, solve):
+    """From the frame before to this one: its phasors.
+
+    Arguments
+    ---------
+    turn : numpy.ndarray, [freq]
+        Phase advance since the frame before, in radians.
+    frequency : numpy.ndarray, [freq]
+        Phase advance from the bin below, in radians; bin 0's is ignored.
+    anchor, coupling : numpy.ndarray, [freq]
+        How far either is to be trusted, relative to each other; positive.
+    phasor : numpy.ndarray, [freq], complex
+        Unit phasors of the frame before.
+    solve : callable
+        Such as `solve_ladder`.
+    """
+    theta = np.cumsum(frequency[1:], dtype=np.float64)
+    theta = np.concatenate([[0], theta % (2 * np.pi)]).astype(np.float32)
+    s = solve(anchor, coupling, phasor * np.exp(1j * (turn - theta)))
+    return (s / np.abs(s) * np.exp(1j * theta)).astype(np.complex64)
+
+
+def solve_ladder(anchor, coupling, target):
+    """Minimise sum l |s - q|^2 + sum g |s[k] - s[k-1]|^2: a resistor ladder.
+
+    Down and up once; nothing is subtracted, so single precision would do.
+    """
+    l, g = anchor.tolist(), coupling.tolist()
+    b = (anchor.astype(np.float64) * target).tolist()
+    e, carry = l[0], b[0]
+    ratios, parts = [], []
+    for k in range(1, len(l)):
+        inverse = 1.0 / (e + g[k])
+        r = g[k] * inverse
+        ratios.append(r)
+        parts.append(carry * inverse)
+        e = l[k] + r * e
+        carry = b[k] + r * carry
+    s = carry / e
+    solution = [s]
+    for r, part in zip(reversed(ratios), reversed(parts)):
+        s = part + r * s
+        solution.append(s)
+    return np.array(solution[::-1])
+
+
+class GradientTheorem:
+    """Phase derivatives from the slopes of the log-magnitude, untrained."""
+
+    def __init__(self, spec):
+        self.lookahead = spec["lookahead"]
+        self.slope = np.float32(spec["slope"])
+        self.share = np.float32(spec["backward_share"])
+        self.trust = np.float32(spec["confidence"])
+
+    def __call__(self, logs, stride):
+        before, here = logs[0], logs[1]
+        slope = np.zeros_like(logs[:2])
+        slope[:, 1:-1] = (logs[:2, 2:] - logs[:2, :-2]) / 2
+        time = self.slope * ((slope[0] + slope[1]) / 2)
+        if self.lookahead:
+            rise = (logs[2] - before) / 2
+        else:
+            rise = self.share * (here - before)
+        rise = (rise + np.concatenate([[0], rise[:-1]])) / 2
+        pi = np.float32(np.pi)
+        frequency = pi * np.tanh(-rise.astype(np.float32) / self.slope / pi)
+        trust = np.full_like(time, self.trust)
+        return time[None], frequency[None], 0 * trust[None], trust[None]
+
+
+class Network:
+    """Phase derivatives and confidences from the exported network."""
+
+    def __init__(self, path):
+        self.session = open_session(path)
+        self.names = [x.name for x in self.session.get_outputs()][:4]
+
+    def __call__(self, logs, stride):
+        inputs = {"log_magnitude": logs[-stride:], "state": logs[:-stride]}
+        inputs = {name: x[None] for name, x in inputs.items()}
+        return [x[0] for x in self.session.run(self.names, inputs)]
+
+
+class Solver:
+    """Weights and least squares by the exported graph."""
+
+    def __init__(self, path):
+        self.session = open_session(path)
+        self.names = [x.name for x in self.session.get_inputs()]
+
+    def __call__(self, *inputs):
+        *inputs, _, phasor = inputs  # the graph knows the expected advance
+        inputs = [x[None] for x in (*inputs, phasor.real, phasor.imag)]
+        found = self.session.run(None, dict(zip(self.names, inputs)))
+        return (found[0] + 1j * found[1])[0].astype(np.complex64)
+
+
+def open_session(path):
+    """A model in onnxruntime, one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(
+        str(path), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def check(folder, solver="ladder"):
+    """Run the test vectors of a folder.
+
+    Returns
+    -------
+    results : dict
+        Of each quantity, the difference found and the limit for it. Phases
+        count as their magnitudes weigh them: those of a silent bin mean
+        nothing.
+    """
+    stream = EdgeStream(folder, solver)
+    with np.load(Path(folder) / "vectors.npz") as vectors:
+        vectors = dict(vectors)
+    stream.trace = trace = []
+    pieces = [stream.push(frame) for frame in vectors["magnitude"]]
+    samples = np.concatenate([*pieces, stream.flush(len(vectors["samples"]))])
+    found = [np.stack(column) for column in zip(*trace)]
+    names = ["log_magnitude", "time", "frequency"]
+    names += ["time_confidence", "frequency_confidence"]
+    differences = {
+        name: float(np.abs(x - vectors[name]).max())
+        for name, x in zip(names, found)
+    }
+    magnitude = vectors["magnitude"][: len(found[-1])]
+    error = magnitude * (found[-1] - np.exp(1j * vectors["phase"]))
+    differences["phase"] = relative(error, magnitude)
+    differences["samples"] = relative(
+        samples - vectors["samples"], vectors["samples"]
+    )
+    limits = stream.spec["limits"]
+    return {name: (x, limits[name]) for name, x in differences.items()}
+
+
+def relative(error, reference):
+    """Root of the energy of an error, relative to what it is an error of."""
+    size = np.linalg.norm(reference)
+    return float(np.linalg.norm(error) / (size if size > 0 else 1))
+
+
+def main(arguments):
+    """``python edge.py FOLDER``: 0 if the test vectors come out, 1 if not."""
+    if not arguments or arguments[0].startswith("-"):
+        print(__doc__)
+        return 2
+    results = check(arguments[0], *arguments[1:])
+    for name, (difference, limit) in results.items():
+        verdict = "ok" if difference <= limit else "TOO LARGE"
+        print(f"{name:22} {difference:9.2e}  limit {limit:.0e}  {verdict}")
+    return int(any(not x <= limit for x, limit in results.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
