@@ -42,9 +42,7 @@ def derivative_loss(predicted, target, weight):
     (tensor(0.), tensor(2.))
     """
     time = weight * (1 - torch.cos(predicted.time - target.time))
-    frequency = weight * (
-        1 - torch.cos(predicted.frequency - target.frequency)
-    )
+    frequency = weight * (1 - torch.cos(predicted.frequency - target.frequency))
     total = weight.sum().clamp_min(torch.finfo(weight.dtype).tiny)
     inner = weight[..., 1:].sum().clamp_min(torch.finfo(weight.dtype).tiny)
     return time.sum() / total, frequency[..., 1:].sum() / inner
@@ -66,9 +64,7 @@ class MagnitudeLoss(NamedTuple):
     compressed: torch.Tensor
 
 
-def magnitude_loss(
-    waveform, target, config, level=None, power=0.3, margin=0
-):
+def magnitude_loss(waveform, target, config, level=None, power=0.3, margin=0):
     """Compare the magnitudes of two signals at one resolution.
 
     Arguments

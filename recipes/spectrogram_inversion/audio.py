@@ -90,9 +90,7 @@ class ExcerptDataset(torch.utils.data.Dataset):
         )
         missing = max(self.samples - len(waveform), 0)
         before = int(torch.randint(missing + 1, ()))
-        waveform = torch.nn.functional.pad(
-            waveform, (before, missing - before)
-        )
+        waveform = torch.nn.functional.pad(waveform, (before, missing - before))
         start = int(torch.randint(len(waveform) - self.samples + 1, ()))
         waveform = waveform[start : start + self.samples]
         gain = 10 ** (torch.rand(()) * 1.5 - 1)

@@ -2,8 +2,7 @@
 
 Understands LibriSpeech, LJSpeech and VCTK as they are distributed, a CSV
 manifest, and any folder of audio files, at any sampling rate. The split
-depends on the names of the speakers alone: it is the same on every machine
-and does not change for the others when a speaker is added.
+depends on the names of the speakers alone: it is the same on every machine.
 """
 
 import csv
@@ -220,7 +219,7 @@ def assign_splits(entries, valid_share, test_share):
     enough = len(names) >= 3
     valid = max(round(valid_share * len(names)), int(enough))
     test = max(round(test_share * len(names)), int(enough))
-    split = {name: "train" for name in names}
+    split = dict.fromkeys(names, "train")
     split.update(dict.fromkeys(names[:valid], "valid"))
     split.update(dict.fromkeys(names[valid : valid + test], "test"))
     for entry in missing:

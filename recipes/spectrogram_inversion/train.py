@@ -15,15 +15,15 @@ Start reading at the bottom.
 import sys
 from pathlib import Path
 
+import speechbrain as sb
 import torch
 from audio import ExcerptDataset, UtteranceDataset, collate
 from hyperpyyaml import load_hyperpyyaml
 from metrics import inversion_metrics, mean_and_interval, write_samples
 from muon import Muon
 from prepare import data_root, prepare
-
-import speechbrain as sb
 from speechbrain.utils.distributed import if_main_process, run_on_main
+
 from speechbrain_phaseinv.derivatives import phase_derivatives
 from speechbrain_phaseinv.integration import (
     integrate,
@@ -98,7 +98,7 @@ class PhaseBrain(sb.Brain):
             batch = batch.to(self.device)
             magnitude = analysis(batch, self.stft).abs()
             inverter = SpectrogramInverter(
-                self.stft, estimator=self.modules.network
+                self.stft, estimator=self.hparams.network
             )
             return {"waveform": inverter(magnitude, length=batch.shape[1])}
         start = self.position
@@ -160,16 +160,12 @@ class PhaseBrain(sb.Brain):
         """Errors of both derivatives, weighted by the root magnitude."""
         start, stop = predictions["start"], predictions["stop"]
         # One frame more: its derivative over time needs the one before.
-        target = phase_derivatives(
-            self.target[:, start - 1 : stop], self.stft
-        )
+        target = phase_derivatives(self.target[:, start - 1 : stop], self.stft)
         target = target._replace(
             time=target.time[:, 1:], frequency=target.frequency[:, 1:]
         )
         weight = self.magnitude[:, start:stop].sqrt()
-        return sum(
-            derivative_loss(predictions["derivatives"], target, weight)
-        )
+        return sum(derivative_loss(predictions["derivatives"], target, weight))
 
     def magnitude_objective(self, waveform):
         """Magnitudes of the resynthesised rollout, at all resolutions."""
@@ -279,14 +275,12 @@ def warm_start(network, source):
     The first layer's channels come in the same order for every operating
     point, and so do the last layer's: those in common are copied.
     """
-    weights = load_pretrained(source).state_dict()
+    given = load_pretrained(source).state_dict()
     own = network.state_dict()
-    for name, value in own.items():
-        if name in weights:
-            common = tuple(
-                slice(min(a, b)) for a, b in zip(value.shape, weights[name].shape)
-            )
-            value[common] = weights[name][common]
+    for name in own.keys() & given.keys():
+        shapes = zip(own[name].shape, given[name].shape)
+        common = tuple(slice(min(sizes)) for sizes in shapes)
+        own[name][common] = given[name][common]
     network.load_state_dict(own)
 
 

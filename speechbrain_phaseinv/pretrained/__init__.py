@@ -107,7 +107,9 @@ def load_pretrained(source, config=None):
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise ValueError(f"the weights in {folder} do not fit: {error}")
+        raise ValueError(
+            f"the weights in {folder} do not fit: {error}"
+        ) from None
     return network.eval().requires_grad_(False)
 
 

@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""Table of trained weights beside the gradient theorem and Griffin-Lim.
+
+    python evaluate.py --data_folder /path/to/speech WEIGHTS [WEIGHTS ...]
+
+WEIGHTS is a packaged name, such as hann-512-128-latency1, or the folder
+``pretrained`` that train.py leaves in its output folder. The recordings are
+those of `prepare.py`'s test split (or another, with --split); a table is
+printed for each corpus, means with 95 % confidence intervals over utterances.
+Griffin-Lim runs with --griffin_lim ITERATIONS, random phases from seed 0.
+"""
+
+import argparse
+import json
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from audio import UtteranceDataset
+from metrics import inversion_metrics, mean_and_interval
+from prepare import data_root, prepare
+
+from speechbrain_phaseinv.gradient_theorem import GradientTheorem
+from speechbrain_phaseinv.inversion import SpectrogramInverter
+from speechbrain_phaseinv.pretrained import load_pretrained
+from speechbrain_phaseinv.stft import StftConfig, analysis
+
+
+def griffin_lim(config, iterations):
+    """torchaudio's, as an inversion [batch, time, freq] -> [batch, samples]"""
+    from torchaudio.functional import griffinlim
+
+    window = config.window_tensor()
+
+    def invert(magnitude, length):
+        torch.manual_seed(0)
+        return griffinlim(
+            magnitude.transpose(1, 2),
+            window,
+            config.n_fft,
+            config.hop_length,
+            config.win_length,
+            1.0,
+            iterations,
+            0.99,
+            length,
+            True,
+        )
+
+    return invert
+
+
+def methods(arguments, config):
+    """What is compared: name to callable (magnitude, length=...)."""
+    table = {}
+    for iterations in arguments.griffin_lim:
+        name = f"Griffin-Lim {iterations}"
+        table[name] = griffin_lim(config, iterations)
+    for ahead in (0, 1):
+        table[f"gradient theorem, look-ahead {ahead}"] = SpectrogramInverter(
+            config, estimator=GradientTheorem(config, ahead)
+        )
+    for source in arguments.weights:
+        network = load_pretrained(source, config)
+        table[str(source)] = SpectrogramInverter(config, estimator=network)
+    return table
+
+
+@torch.inference_mode()
+def evaluate(arguments):
+    """Metrics of each method and corpus, as a nested dict."""
+    torch.set_num_threads(arguments.threads)
+    config = StftConfig(
+        arguments.sample_rate,
+        n_fft=arguments.n_fft,
+        hop_length=arguments.hop_length,
+        window=arguments.window,
+    )
+    compared = methods(arguments, config)
+    rows = defaultdict(lambda: defaultdict(list))
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(arguments.data_folder, folder, arguments.layout)
+        data = UtteranceDataset(
+            Path(folder, f"{arguments.split}.json"),
+            data_root(arguments.data_folder),
+            arguments.sample_rate,
+        )
+        for i, (_, entry) in enumerate(data.recordings.entries):
+            corpus = entry["corpus"]
+            if arguments.corpora and corpus not in arguments.corpora:
+                continue
+            if len(rows[corpus]["count"]) == arguments.limit:
+                continue
+            rows[corpus]["count"].append(i)
+            target = data[i].unsqueeze(0)
+            magnitude = analysis(target, config).abs()
+            for name, invert in compared.items():
+                made = invert(magnitude, length=target.shape[1])
+                rows[corpus][name].append(
+                    inversion_metrics(made, target, config)
+                )
+    return {
+        corpus: {name: mean_and_interval(table[name]) for name in compared}
+        | {"utterances": len(table["count"])}
+        for corpus, table in rows.items()
+        if table["count"]
+    }
+
+
+def markdown(results):
+    """The tables, to be read or pasted."""
+    lines = []
+    for corpus, table in results.items():
+        count = table["utterances"]
+        lines += ["", f"{corpus}, {count} utterances", ""]
+        lines += ["| method | PESQ | ESTOI | spectral convergence, dB |"]
+        lines += ["|---|---|---|---|"]
+        for name, metrics in table.items():
+            if name == "utterances":
+                continue
+            cells = [
+                f"{metrics[key][0]:.{digits}f} ± {metrics[key][1]:.{digits}f}"
+                if key in metrics
+                else "-"
+                for key, digits in (("pesq", 3), ("estoi", 4), ("sc", 2))
+            ]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def parse(arguments=None):
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("weights", nargs="*")
+    parser.add_argument("--data_folder", required=True)
+    parser.add_argument("--layout", default="auto")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--corpora", nargs="*", default=[])
+    parser.add_argument("--limit", type=int, help="utterances per corpus")
+    parser.add_argument("--griffin_lim", type=int, nargs="*", default=[])
+    parser.add_argument("--sample_rate", type=int, default=16000)
+    parser.add_argument("--n_fft", type=int, default=512)
+    parser.add_argument("--hop_length", type=int, default=128)
+    parser.add_argument("--window", default="hann")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", help="write the figures to this file too")
+    return parser.parse_args(arguments)
+
+
+def main(arguments=None):
+    """Evaluate and print."""
+    arguments = parse(arguments)
+    results = evaluate(arguments)
+    print(markdown(results))
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""The network: its promises of size, causality, level and streaming."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from speechbrain_phaseinv.gradient_theorem import GradientTheorem
+from speechbrain_phaseinv.network import PhaseDerivativeNet
+from speechbrain_phaseinv.stft import StftConfig
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from macs import macs_per_frame  # noqa: E402
+
+CONFIG = StftConfig(16000, 512, hop_length=128)
+POINTS = {
+    "latency 0": {"lookahead": 0},
+    "latency 1": {"lookahead": 1},
+    "paired": {"lookahead": 1, "paired": True},
+}
+points = pytest.mark.parametrize("point", POINTS.values(), ids=POINTS)
+
+
+def network(point, config=CONFIG, **changes):
+    """One whose weights are all at work."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        net = PhaseDerivativeNet(config, **point, **changes)
+        torch.nn.init.normal_(net.last.weight, std=0.1)
+    return net.eval().requires_grad_(False)
+
+
+def log_magnitudes(time=20, batch=2, bins=CONFIG.num_bins):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(batch, time, bins, generator=generator)
+
+
+@points
+def test_it_has_at_most_8192_parameters(point):
+    net = PhaseDerivativeNet(CONFIG, **point)
+    assert sum(p.numel() for p in net.parameters()) <= 8192
+
+
+def test_a_pair_costs_at_most_51_percent_per_frame():
+    single = macs_per_frame(network(POINTS["latency 1"]))
+    paired = macs_per_frame(network(POINTS["paired"]))
+    assert paired <= 0.51 * single
+
+
+@points
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_chunks_give_what_the_whole_gives(point, size):
+    net = network(point)
+    frames = log_magnitudes()
+    whole, _ = net(frames)
+    state, pieces = None, []
+    for chunk in frames.split(size, dim=1):
+        derivatives, state = net(chunk, state)
+        pieces.append(derivatives)
+    for expected, *found in zip(whole, *pieces):
+        # Convolutions of other lengths add up in another order.
+        torch.testing.assert_close(torch.cat(found, 1), expected)
+
+
+@points
+def test_an_empty_chunk_changes_nothing(point):
+    net = network(point)
+    frames = log_magnitudes()
+    before, state = net(frames[:, :9])
+    nothing, state = net(frames[:, :0], state)
+    after, _ = net(frames[:, 9:], state)
+    whole, _ = net(frames)
+    assert nothing.time.shape == nothing.frequency_confidence.shape
+    assert nothing.time.shape[1] == 0
+    torch.testing.assert_close(
+        torch.cat([before.time, after.time], 1), whole.time
+    )
+
+
+@points
+def test_a_stream_may_begin_with_no_frames(point):
+    derivatives, state = network(point)(log_magnitudes()[:, :0])
+    assert derivatives.time.shape[1] == 0
+    again, _ = network(point)(log_magnitudes(), state)
+    assert again.time.shape[1] > 0
+
+
+@points
+def test_a_frame_is_not_changed_by_what_comes_after_its_lookahead(point):
+    net = network(point)
+    frames = log_magnitudes(time=16)
+    other = frames.clone()
+    other[:, 10:] += 1.0
+    whole, _ = net(frames)
+    changed, _ = net(other)
+    known = 10 - net.lookahead  # of a pair, (8, 9) is complete
+    for a, b in zip(whole, changed):
+        assert torch.equal(a[:, :known], b[:, :known])
+        assert not torch.equal(a[:, known:], b[:, known:])
+
+
+@points
+def test_the_level_does_not_matter(point):
+    net = network(point)
+    frames = log_magnitudes().double()
+    quiet, _ = net.double()(frames - 20)
+    loud, _ = net(frames)
+    for a, b in zip(quiet, loud):
+        torch.testing.assert_close(a, b)
+
+
+@points
+def test_untrained_it_is_the_gradient_theorem(point):
+    frames = log_magnitudes()
+    net = PhaseDerivativeNet(CONFIG, **point)
+    found, _ = net(frames)
+    for ahead, own in ((1, slice(0, None, 2)), (0, slice(1, None, 2))):
+        if not net.paired:
+            ahead, own = net.lookahead, slice(None)
+        expected, _ = GradientTheorem(CONFIG, ahead)(frames)
+        ready = min(found.time.shape[1], expected.time.shape[1])
+        for a, b in zip(found, expected):
+            if a is not None and b is not None:
+                torch.testing.assert_close(
+                    a[:, :ready][:, own], b[:, :ready][:, own]
+                )
+
+
+@points
+def test_the_same_weights_serve_any_number_of_bins(point):
+    weights = network(point).state_dict()
+    other = StftConfig(22050, 1024, hop_length=256)
+    net = PhaseDerivativeNet(other, **point)
+    net.load_state_dict(weights)
+    derivatives, _ = net(log_magnitudes(bins=other.num_bins))
+    assert derivatives.time.shape[-1] == 513
+
+
+@points
+def test_silence_and_steps_from_silence_stay_finite(point):
+    frames = log_magnitudes()
+    frames[:, :8] = -69.0
+    for x in network(point)(frames)[0]:
+        assert torch.isfinite(x).all()
+
+
+def test_confidences_and_prior_are_options():
+    net = network(POINTS["latency 1"], confidences=False, prior=False)
+    derivatives, _ = net(log_magnitudes())
+    assert derivatives.time_confidence is None
+    assert derivatives.frequency_confidence is None
+    empty, _ = net(log_magnitudes()[:, :0])
+    assert empty.time_confidence is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"lookahead": 2},
+        {"lookahead": 0, "paired": True},
+        {"kernel_size": 4},
+        {"history": 0},
+    ],
+)
+def test_impossible_arguments_are_refused(arguments):
+    with pytest.raises(ValueError, match="got"):
+        PhaseDerivativeNet(CONFIG, **arguments)

@@ -1,0 +1,119 @@
+"""The packaged weights: complete, safe, found by themselves, and of use."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import synthetic_speech
+
+from speechbrain_phaseinv.gradient_theorem import GradientTheorem
+from speechbrain_phaseinv.inversion import SpectrogramInverter
+from speechbrain_phaseinv.network import PhaseDerivativeNet
+from speechbrain_phaseinv.pretrained import (
+    FOLDER,
+    available_pretrained,
+    find_pretrained,
+    load_pretrained,
+    read_hyperparameters,
+    save_pretrained,
+)
+from speechbrain_phaseinv.stft import StftConfig, analysis
+
+CONFIG = StftConfig(16000, 512, hop_length=128)
+names = pytest.mark.parametrize("name", available_pretrained())
+
+
+def convergence(estimator, waveform):
+    magnitude = analysis(waveform, CONFIG).abs()
+    inverter = SpectrogramInverter(CONFIG, estimator=estimator)
+    made = inverter(magnitude, length=waveform.shape[1])
+    error = analysis(made, CONFIG).abs() - magnitude
+    return 20 * torch.log10(error.norm() / magnitude.norm()).item()
+
+
+@names
+def test_each_is_found_by_what_it_is_for(name):
+    hyperparameters = read_hyperparameters(FOLDER / name)
+    network = hyperparameters["network"]
+    found = find_pretrained(
+        StftConfig(**hyperparameters["stft"]),
+        network["lookahead"],
+        network["paired"],
+    )
+    assert found == name
+
+
+def test_another_transform_finds_none():
+    for other in (
+        StftConfig(8000, 512, hop_length=128),
+        StftConfig(16000, 512, hop_length=256),
+        StftConfig(16000, 512, hop_length=128, window="hamming"),
+        StftConfig(16000, 512, win_length=400, hop_length=100),
+    ):
+        assert find_pretrained(other) is None
+
+
+@names
+def test_each_is_small_frozen_and_finite(name):
+    network = load_pretrained(name)
+    parameters = list(network.parameters())
+    assert sum(p.numel() for p in parameters) <= 8192
+    assert not any(p.requires_grad for p in parameters)
+    assert not network.training
+    assert all(torch.isfinite(p).all() for p in parameters)
+
+
+@names
+def test_each_beats_the_gradient_theorem(name):
+    network = load_pretrained(name)
+    theorem = GradientTheorem(CONFIG, network.lookahead)
+    waveform = synthetic_speech(2.0).float()
+    # Also notices a change of the theorem, which the weights build upon.
+    assert convergence(network, waveform) < convergence(theorem, waveform) - 2
+
+
+@names
+def test_each_has_a_model_card(name):
+    card = (FOLDER / name / "README.md").read_text()
+    for word in ("LibriSpeech", "CC BY 4.0", "PESQ", "train.py"):
+        assert word in card
+
+
+def test_what_is_saved_is_loaded(tmp_path):
+    network = PhaseDerivativeNet(CONFIG, lookahead=1, paired=True, history=3)
+    save_pretrained(network, tmp_path / "a", {"note": 1})
+    again = load_pretrained(tmp_path / "a")
+    assert again.config == CONFIG
+    assert again.hyperparameters == network.hyperparameters
+    for key, value in network.state_dict().items():
+        assert torch.equal(again.state_dict()[key], value)
+
+
+def test_weights_run_with_another_transform_on_demand(tmp_path):
+    save_pretrained(PhaseDerivativeNet(CONFIG), tmp_path)
+    other = StftConfig(22050, 1024, hop_length=256)
+    assert load_pretrained(tmp_path, other).config == other
+
+
+def test_an_unknown_name_lists_what_there_is():
+    with pytest.raises(FileNotFoundError, match="expected one of"):
+        load_pretrained("no-such-weights")
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path):
+    save_pretrained(PhaseDerivativeNet(CONFIG), tmp_path)
+    path = tmp_path / "hyperparameters.json"
+    hyperparameters = json.loads(path.read_text())
+    hyperparameters["network"]["channels"] = 8
+    path.write_text(json.dumps(hyperparameters))
+    with pytest.raises(ValueError, match="do not fit"):
+        load_pretrained(tmp_path)
+
+
+def test_pickled_objects_are_not_read(tmp_path):
+    save_pretrained(PhaseDerivativeNet(CONFIG), tmp_path)
+    objects = np.array([{"a": 1}], dtype=object)
+    np.savez(tmp_path / "weights.npz", **{"first.weight": objects})
+    with pytest.raises(ValueError, match="allow_pickle"):
+        load_pretrained(tmp_path)

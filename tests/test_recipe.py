@@ -1,0 +1,218 @@
+"""The recipe: every layout of data, a run, its resumption, two processes."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+from conftest import synthetic_speech
+
+ROOT = Path(__file__).parents[1]
+RECIPE = ROOT / "recipes" / "spectrogram_inversion"
+sys.path.insert(0, str(RECIPE))
+
+from prepare import data_root, prepare  # noqa: E402
+
+SPLITS = ("train", "valid", "test")
+
+
+def write(path, seed=0, seconds=0.7, rate=16000):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = synthetic_speech(seconds, rate, seed)[0].numpy()
+    soundfile.write(str(path), samples, rate)
+
+
+def prepared(data, tmp_path, **options):
+    prepare(str(data), str(tmp_path / "save"), **options)
+    tables = {}
+    for split in SPLITS:
+        text = (tmp_path / "save" / f"{split}.json").read_text()
+        tables[split] = json.loads(text)
+    for table in tables.values():
+        for entry in table.values():
+            root = data_root(str(data))
+            path = Path(entry["wav"].replace("{data_root}", root))
+            assert path.is_file()
+            assert 0.69 < entry["length"] < 0.71
+    return tables
+
+
+def speakers(table):
+    return {entry["speaker"] for entry in table.values()}
+
+
+def assert_disjoint(tables):
+    parts = [speakers(table) for table in tables.values()]
+    assert len(set.union(*parts)) == sum(map(len, parts))
+    assert all(parts)
+
+
+def test_librispeech_keeps_its_own_split(tmp_path):
+    for i, subset in enumerate(("train-clean-100", "dev-clean", "test-clean")):
+        folder = tmp_path / "data" / subset / str(i) / "7"
+        write(folder / f"{i}-7-0000.flac", i)
+        (folder / f"{i}-7.trans.txt").write_text("")
+    tables = prepared(tmp_path / "data", tmp_path)
+    assert [list(t) for t in tables.values()] == [
+        ["0-7-0000"],
+        ["1-7-0000"],
+        ["2-7-0000"],
+    ]
+    assert_disjoint(tables)
+
+
+def test_ljspeech_is_split_by_chapter(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "metadata.csv").write_text("")
+    for i in range(8):
+        write(tmp_path / "data" / "wavs" / f"LJ{i // 2:03d}-{i:04d}.wav", i)
+    tables = prepared(tmp_path / "data", tmp_path)
+    assert sum(map(len, tables.values())) == 8
+    assert_disjoint(tables)
+
+
+def test_vctk_takes_one_microphone_and_splits_by_speaker(tmp_path):
+    root = tmp_path / "data" / "wav48_silence_trimmed"
+    for i in range(6):
+        for mic in (1, 2):
+            write(root / f"p{i}" / f"p{i}_001_mic{mic}.flac", i)
+    tables = prepared(tmp_path / "data", tmp_path)
+    assert sum(map(len, tables.values())) == 6
+    assert not any("mic2" in name for t in tables.values() for name in t)
+    assert_disjoint(tables)
+
+
+def test_a_plain_folder_is_split_the_same_way_every_time(tmp_path):
+    for i in range(9):
+        write(tmp_path / "data" / f"s{i}" / "a.wav", i)
+    tables = prepared(tmp_path / "data", tmp_path)
+    assert_disjoint(tables)
+    assert prepared(tmp_path / "data", tmp_path / "again") == tables
+
+
+def manifest(folder, counts):
+    """A CSV manifest of so many recordings per split, at two rates."""
+    rows = []
+    for split, count in counts.items():
+        for i in range(count):
+            path = folder / f"{split}{i}.wav"
+            write(path, i, rate=16000 if i % 2 else 22050)
+            rows.append({"path": path.name, "split": split, "speaker": split})
+    with open(folder / "list.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, ["path", "split", "speaker"])
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder / "list.csv"
+
+
+def test_a_manifest_decides_on_the_split(tmp_path):
+    counts = {"train": 3, "valid": 2, "test": 1, "noise": 1}
+    path = manifest(tmp_path, counts)
+    tables = prepared(path, tmp_path)
+    assert [len(tables[split]) for split in SPLITS] == [3, 2, 1]
+
+
+def test_mistaken_folders_are_explained(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        prepare(str(tmp_path / "none"), str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="no recordings"):
+        prepare(str(tmp_path), str(tmp_path))
+    with pytest.raises(ValueError, match="unknown layout"):
+        prepare(str(tmp_path), str(tmp_path), layout="tape")
+
+
+TINY = {
+    "channels": 4,
+    "batch_size": 2,
+    "rollout_frames": 12,
+    "rollouts": 2,
+    "derivative_steps": 2,
+    "perceptual_utterances": 1,
+    "samples": 1,
+}
+
+
+def run(launcher, data, output, *options):
+    tiny = [f"--{name}={value}" for name, value in TINY.items()]
+    command = [
+        *launcher,
+        str(RECIPE / "train.py"),
+        str(ROOT / "hparams" / "train.yaml"),
+        f"--data_folder={data}",
+        f"--output_folder={output}",
+        "--device=cpu",
+        "--noprogressbar",
+        *tiny,
+        *options,
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=120
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout + result.stderr
+
+
+def test_a_run_resumes_exports_and_can_be_evaluated(tmp_path):
+    counts = {"train": 4, "valid": 1, "test": 1}
+    data = manifest(tmp_path, counts)
+    output = tmp_path / "out"
+    python = [sys.executable]
+    run(python, data, output, "--number_of_epochs=1")
+    log = run(python, data, output, "--number_of_epochs=2", "--precision=bf16")
+    assert "Going into epoch 2" in log and "Going into epoch 1" not in log
+    for name in (
+        "train_log.txt",
+        "log.txt",
+        "env.log",
+        "train.py",
+        "hyperparams.yaml",
+        "samples/001/0_inverted.wav",
+        "samples/001/0_original.wav",
+        "samples/002/0.png",
+        "samples/test/0_inverted.wav",
+        "pretrained/weights.npz",
+        "pretrained/hyperparameters.json",
+    ):
+        assert (output / name).is_file(), name
+    lines = (output / "train_log.txt").read_text().splitlines()
+    assert len(lines) == 4  # two epochs, and a test after each run
+    assert all("sc:" in line and "nan" not in line for line in lines)
+
+    import evaluate  # the recipe's, not Hugging Face's
+
+    arguments = evaluate.parse(
+        [f"--data_folder={data}", str(output / "pretrained")]
+    )
+    results = evaluate.evaluate(arguments)
+    text = evaluate.markdown(results)
+    assert "csv, 1 utterances" in text
+    assert text.count("±") == 9
+
+
+def test_two_processes_train_together(tmp_path):
+    data = manifest(tmp_path, {"train": 4, "valid": 1, "test": 1})
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+    ]
+    output = tmp_path / "out"
+    run(
+        torchrun,
+        data,
+        output,
+        "--number_of_epochs=1",
+        "--distributed_backend=gloo",
+        "--paired=True",
+    )
+    assert (output / "pretrained" / "weights.npz").is_file()
+    # Two batches a process, not four: each has half of the data.
+    lines = (output / "train_log.txt").read_text()
+    assert "steps: 4" in lines
