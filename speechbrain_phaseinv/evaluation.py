@@ -18,6 +18,9 @@ from .inversion import SpectrogramInverter
 from .stft import analysis, synthesis
 from .summary import SCORES, TIMES, mean_of
 
+# Frames that are inverted at a time: some seconds.
+BLOCK = 1024
+
 
 class Unavailable(Exception):
     """A method cannot be built here; the message is one line that says why."""
@@ -42,7 +45,14 @@ def phase_inversion(inverter, n_iter=0):
 
     @torch.no_grad()
     def invert(magnitude, length):
-        stft = inverter.invert(magnitude)
+        # Block by block, as a stream, an hour takes no more memory than its
+        # own spectrogram.
+        blocks, state = [], None
+        for block in magnitude.split(BLOCK, dim=1):
+            block, state = inverter.step(block, state)
+            blocks.append(block)
+        blocks.append(inverter.flush(state))
+        stft = torch.cat(blocks, dim=1)
         if n_iter:
             stft = griffin_lim(magnitude, config, stft, n_iter, length=length)
         return synthesis(stft, config, length)
