@@ -6,6 +6,11 @@ import torch
 
 from .gradient_theorem import GradientTheorem
 from .integration import integrate, log_magnitude, phase_weights
+from .pretrained import (
+    available_pretrained,
+    find_pretrained,
+    load_pretrained,
+)
 from .stft import StftConfig, synthesis
 
 
@@ -43,9 +48,14 @@ class SpectrogramInverter(torch.nn.Module):
         The transform.
     lookahead : int
         0 or 1: the frames that a frame waits for.
-    estimator : torch.nn.Module, optional
-        What predicts the phase's derivatives. Default:
-        `GradientTheorem(config, lookahead)`.
+    estimator : str or torch.nn.Module
+        What predicts the phase's derivatives: "network", the packaged
+        weights for this transform; "gradient", the gradient theorem, for any
+        transform; "auto", the first where there are weights, and else the
+        second; or an estimator of your own. `method` says what it is.
+    paired : bool
+        With "network" and one frame of look-ahead: predict two frames at a
+        time, at half the cost.
     power : float, optional
         Exponent of the least-squares weights, see `phase_weights`.
     backend : str
@@ -65,19 +75,26 @@ class SpectrogramInverter(torch.nn.Module):
         self,
         config,
         lookahead=1,
-        estimator=None,
+        estimator="auto",
+        paired=False,
         power=1.5,
         backend="auto",
     ):
         super().__init__()
         if not isinstance(config, StftConfig):
             raise TypeError(f"expected a StftConfig, got {config!r}.")
-        if estimator is None:
-            estimator = GradientTheorem(config, lookahead)
+        method = type(estimator).__name__
+        if isinstance(estimator, str):
+            method, estimator = _build(estimator, config, lookahead, paired)
         self.config = config
+        self.method = method
         self.estimator = estimator
         self.power = power
         self.backend = backend
+
+    def extra_repr(self):
+        """For ``print``: the method, and what it works on."""
+        return f"method={self.method!r}, {self.config}"
 
     @property
     def lookahead(self):
@@ -245,6 +262,29 @@ class SpectrogramInverter(torch.nn.Module):
                 f"lengths must lie in [0, {time}], got {lengths.tolist()}."
             )
         return lengths
+
+
+def _build(choice, config, lookahead, paired):
+    """The estimator of a name, and what it is called."""
+    if choice not in ("auto", "network", "gradient"):
+        raise ValueError(
+            "expected the estimator 'auto', 'network' or 'gradient', or a "
+            f"torch.nn.Module, got {choice!r}."
+        )
+    if paired and choice == "gradient":
+        raise ValueError("only a network can be paired, got 'gradient'.")
+    if choice != "gradient":
+        name = find_pretrained(config, lookahead, paired)
+        if name is not None:
+            return name, load_pretrained(name, config)
+        if paired or choice == "network":
+            raise ValueError(
+                f"there are no packaged weights for {config}, lookahead "
+                f"{lookahead}, paired {paired}. There are: "
+                f"{', '.join(available_pretrained())}. "
+                "estimator='gradient' works for any transform."
+            )
+    return "gradient theorem", GradientTheorem(config, lookahead)
 
 
 def _explain_shape(magnitude, config):

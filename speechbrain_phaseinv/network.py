@@ -58,6 +58,36 @@ class GatedBlock(torch.nn.Module):
         """`x` plus its gated convolution, of the same shape."""
         return x + torch.nn.functional.glu(self.conv(x), dim=1)
 
+    def product(self, x):
+        """The same for [frames, freq, channels], as matrix products."""
+        patches = _patches(self.conv, x)
+        half = x.shape[-1]
+        value = _product(self.conv, patches, slice(None, half))
+        gate = _product(self.conv, patches, slice(half, None))
+        # The logistic function as (1 + tanh(g / 2)) / 2: torch rounds a tanh
+        # alike in the middle of an array and at its end, a sigmoid not.
+        gate = gate.mul_(0.5).tanh_().add_(1)
+        return torch.addcmul(x, value, gate, value=0.5)
+
+
+def _patches(conv, x):
+    """What each output of a flat convolution sees, [frames, freq, taps]."""
+    frames, freq, channels = x.shape
+    kernel, dilation = conv.kernel_size[1], conv.dilation[1]
+    reach = conv.padding[1]
+    x = torch.nn.functional.pad(x, (0, 0, reach, reach))
+    return x.as_strided(
+        (frames, freq, kernel, channels),
+        ((freq + 2 * reach) * channels, channels, dilation * channels, 1),
+    ).reshape(frames, freq, kernel * channels)
+
+
+def _product(conv, patches, outputs=slice(None)):
+    """A flat convolution's outputs from its patches."""
+    weight = conv.weight[outputs].permute(3, 1, 0, 2).flatten(2).flatten(0, 1)
+    product = torch.addmm(conv.bias[outputs], patches.flatten(0, 1), weight)
+    return product.reshape(*patches.shape[:2], -1)
+
 
 class PhaseDerivativeNet(torch.nn.Module):
     """Phase derivatives and confidences from log-magnitudes, causally.
@@ -191,7 +221,8 @@ class PhaseDerivativeNet(torch.nn.Module):
             The last log-magnitudes: context, and what is not ready yet.
         """
         if state is None or state.shape[1] == 0:
-            state = log_magnitude[:, :1].expand(-1, self.history, -1)
+            first = log_magnitude[:, :1]
+            state = first.repeat(1, self.history, 1)
         frames = torch.cat([state, log_magnitude], dim=1)
         passes = max(frames.shape[1] - self.window, -1) // self.stride + 1
         if passes == 0:
@@ -229,15 +260,29 @@ class PhaseDerivativeNet(torch.nn.Module):
         return torch.stack([torch.tanh(slope / STEP_SCALE), *steps], dim=1)
 
     def _convolve(self, features):
-        """All layers, a block of passes after the other."""
-        block = features.shape[2]
-        if not torch.is_grad_enabled():
-            block = max(BLOCK_FRAMES // max(len(features), 1), 1)
-        outputs = [
-            self.last(self.blocks(self.first(x)))
-            for x in features.split(block, dim=2)
-        ]
-        return torch.cat(outputs, dim=2)
+        """All layers, [batch, outputs * stride, passes, freq].
+
+        How a convolution rounds depends on how many frames go through it
+        together, and least squares amplify that where the data decide little.
+        The rows of a matrix product do not know of each other. So, when no
+        gradient is wanted, the layers are products, and a stream gives the
+        bits of the offline call.
+        """
+        trained = features.requires_grad or any(
+            parameter.requires_grad for parameter in self.parameters()
+        )
+        if trained and torch.is_grad_enabled():
+            return self.last(self.blocks(self.first(features)))
+        batch, _, passes, freq = features.shape
+        rows = features.permute(0, 2, 3, 1).flatten(0, 1)
+        outputs = []
+        for x in rows.split(BLOCK_FRAMES):
+            x = _product(self.first, _patches(self.first, x))
+            for block in self.blocks:
+                x = block.product(x)
+            outputs.append(_product(self.last, x))
+        output = torch.cat(outputs).reshape(batch, passes, freq, -1)
+        return output.permute(0, 3, 1, 2).contiguous()
 
     def _theorem(self, frames, ready):
         """The gradient theorem's two estimates of the same frames."""

@@ -34,8 +34,8 @@ class InversionStream:
 
     Feed any number of frames, get every sample that is final. All samples of
     a stream together are those that the inverter gives for the whole
-    spectrogram, bit for bit with the gradient theorem, however the frames
-    are chunked. Memory is constant.
+    spectrogram, bit for bit, however the frames are chunked. Memory is
+    constant.
 
     Whatever the stream remembers is in `state`, an immutable value: keep it,
     to go back to this point later; hand it to another stream with the same

@@ -46,6 +46,8 @@ class PhaseInversion(torch.nn.Module):
         Accepted, and without effect: nothing here is random.
     lookahead : int, optional
         0 or 1: the frames that a frame waits for, were it a stream.
+    estimator : str or torch.nn.Module, optional
+        "auto", "network" or "gradient", as in `SpectrogramInverter`.
 
     Raises
     ------
@@ -78,6 +80,7 @@ class PhaseInversion(torch.nn.Module):
         rand_init=True,
         *,
         lookahead=1,
+        estimator="auto",
     ):
         super().__init__()
         if not 0 <= momentum < 1:
@@ -89,15 +92,17 @@ class PhaseInversion(torch.nn.Module):
         if hop_length is None:
             hop_length = win_length // 2
         window = window_fn(win_length, **(wkwargs or {}))
-        # The phase does not depend on the sampling rate: 1 Hz stands for any.
-        config = StftConfig(1, n_fft, win_length, hop_length, window)
+        # Neither the phase nor a network knows hertz: any rate will do.
+        config = StftConfig(16000, n_fft, win_length, hop_length, window)
         self.n_iter = _natural("n_iter", n_iter)
         self.length = None if length is None else _natural("length", length)
         self.power = power
         self.momentum = momentum
-        self.inverter = SpectrogramInverter(config, lookahead)
-        # Not read, but it makes the state_dict that of GriffinLim.
+        self.inverter = SpectrogramInverter(config, lookahead, estimator)
+        # So that checkpoints of GriffinLim load: their window is not read,
+        # and the weights that they lack stay as they are.
         self.register_buffer("window", window)
+        self.register_load_state_dict_pre_hook(_keep_what_is_missing)
 
     def forward(self, specgram):
         """Invert a spectrogram.
@@ -206,6 +211,12 @@ def phase_inversion(
         rand_init=rand_init,
     )
     return transform(specgram)
+
+
+def _keep_what_is_missing(module, state_dict, prefix, *_):
+    """Complete a checkpoint by what the module has."""
+    for name, value in module.state_dict(prefix=prefix).items():
+        state_dict.setdefault(name, value)
 
 
 def _root(specgram, power):

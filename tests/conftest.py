@@ -5,6 +5,9 @@ import math
 import pytest
 import torch
 
+from speechbrain_phaseinv import SpectrogramInverter
+from speechbrain_phaseinv.network import PhaseDerivativeNet
+
 
 def synthetic_speech(seconds=1.0, sample_rate=16000, seed=0):
     """Something that changes as speech does: gliding harmonics, noise, gaps.
@@ -27,3 +30,20 @@ def synthetic_speech(seconds=1.0, sample_rate=16000, seed=0):
 @pytest.fixture
 def speech():
     return synthetic_speech()
+
+
+# The operating points of the package, by name.
+KINDS = ("gradient-0", "gradient-1", "network-0", "network-1", "paired")
+
+
+def make_inverter(kind, config):
+    """An inverter; a network's weights are random, but not harmless."""
+    lookahead = 0 if kind.endswith("0") else 1
+    if kind.startswith("gradient"):
+        return SpectrogramInverter(config, lookahead, "gradient")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = PhaseDerivativeNet(config, lookahead, kind == "paired")
+        for parameter in network.requires_grad_(False).parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return SpectrogramInverter(config, estimator=network.eval())

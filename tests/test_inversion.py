@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import synthetic_speech
+from conftest import KINDS, make_inverter, synthetic_speech
 
 from speechbrain_phaseinv import (
     SpectrogramInverter,
@@ -52,27 +52,28 @@ def test_the_complex_spectrogram_keeps_the_magnitudes():
     assert torch.allclose(stft.abs(), magnitude, rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("lookahead", [0, 1])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [1, 2, 7, 126])
-def test_chunks_change_nothing(lookahead, size):
+def test_chunks_change_nothing(kind, size):
     magnitude = magnitudes(2)
-    inverter = SpectrogramInverter(CONFIG, lookahead)
+    inverter = make_inverter(kind, CONFIG)
     found = in_chunks(inverter, magnitude, size)
     assert torch.equal(found, inverter.invert(magnitude))
 
 
-def test_a_batch_is_its_members():
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_is_its_members(kind):
     magnitude = magnitudes(3)
-    inverter = SpectrogramInverter(CONFIG)
+    inverter = make_inverter(kind, CONFIG)
     batch = inverter(magnitude)
     for i in range(3):
         assert torch.equal(inverter(magnitude[i : i + 1])[0], batch[i])
 
 
-@pytest.mark.parametrize("lookahead", [0, 1])
-def test_padding_changes_nothing(lookahead):
+@pytest.mark.parametrize("kind", KINDS)
+def test_padding_changes_nothing(kind):
     magnitude = magnitudes(4)
-    inverter = SpectrogramInverter(CONFIG, lookahead)
+    inverter = make_inverter(kind, CONFIG)
     lengths = torch.tensor([126, 50, 1, 0])
     padded = magnitude.clone()
     for i, valid in enumerate(lengths):
@@ -86,16 +87,17 @@ def test_padding_changes_nothing(lookahead):
     assert not stft[1, 50:].any()
 
 
-def test_causality_beyond_the_lookahead():
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_frame_depends_on_nothing_beyond_its_lookahead(kind):
     magnitude = magnitudes()
     other = magnitude.clone()
-    other[:, 60:] = torch.rand(1, 66, 257)
-    for lookahead in (0, 1):
-        inverter = SpectrogramInverter(CONFIG, lookahead)
-        one, two = inverter.invert(magnitude), inverter.invert(other)
-        safe = 60 - lookahead
-        assert torch.equal(one[:, :safe], two[:, :safe])
-        assert not torch.equal(one[:, safe], two[:, safe])
+    other[:, 61:] = torch.rand(1, 65, 257)
+    inverter = make_inverter(kind, CONFIG)
+    one, two = inverter.invert(magnitude), inverter.invert(other)
+    # Of a pair, (60, 61) here, the first frame sees the second.
+    safe = 61 - inverter.lookahead
+    assert torch.equal(one[:, :safe], two[:, :safe])
+    assert not torch.equal(one[:, safe], two[:, safe])
 
 
 def test_the_same_input_gives_the_same_output():
@@ -113,27 +115,29 @@ def test_the_level_does_not_matter():
         assert (scaled - y).abs().max() < 1e-3 * y.abs().max()
 
 
-@pytest.mark.parametrize("lookahead", [0, 1])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("frames", [0, 1, 2, 3])
-def test_few_frames(lookahead, frames):
+def test_few_frames(kind, frames):
     magnitude = magnitudes()[:, :frames]
-    y = SpectrogramInverter(CONFIG, lookahead)(magnitude, length=700)
+    y = make_inverter(kind, CONFIG)(magnitude, length=700)
     assert y.shape == (1, 700) and y.isfinite().all()
     assert bool(y.any()) == (frames > 0)
 
 
-def test_silence_gives_silence():
-    y = SpectrogramInverter(CONFIG)(torch.zeros(2, 50, 257))
+@pytest.mark.parametrize("kind", KINDS)
+def test_silence_gives_silence(kind):
+    y = make_inverter(kind, CONFIG)(torch.zeros(2, 50, 257))
     assert y.shape == (2, 49 * 128) and not y.any()
 
 
-def test_speech_after_silence_is_finite_and_goes_on():
+@pytest.mark.parametrize("kind", KINDS)
+def test_speech_after_silence_is_finite_and_goes_on(kind):
     magnitude = magnitudes()
     magnitude[:, 20:60] = 0
     magnitude[..., 200:] = 0  # as an inverted mel leaves it
     magnitude[:, 80] *= 1e6
     magnitude[:, 90] *= 1e-30
-    y = SpectrogramInverter(CONFIG)(magnitude)
+    y = make_inverter(kind, CONFIG)(magnitude)
     assert y.isfinite().all()
     assert not y[:, 22 * 128 : 57 * 128].any() and y[:, 70 * 128 :].any()
 
@@ -150,21 +154,23 @@ def test_precision_and_layout_are_kept():
     assert inverter((10 * magnitude).round().to(torch.int32)).dtype == y.dtype
 
 
-def test_gradients_reach_the_magnitudes_and_are_finite():
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_reach_the_magnitudes_and_are_finite(kind):
     magnitude = magnitudes()[:, :20].double()
     magnitude[:, 5:8] = 0
     magnitude.requires_grad_()
-    SpectrogramInverter(CONFIG)(magnitude).square().sum().backward()
+    inverter = make_inverter(kind, CONFIG).double()
+    inverter(magnitude).square().sum().backward()
     assert magnitude.grad.isfinite().all() and magnitude.grad.any()
 
 
-@pytest.mark.parametrize("lookahead", [0, 1])
-def test_latency_is_what_an_impulse_shows(lookahead):
+@pytest.mark.parametrize("kind", KINDS)
+def test_latency_is_what_an_impulse_shows(kind):
     # A device that takes a hop and gives a hop: frame by frame, place the
     # samples that come out beside those that went in just before. The frames
     # come out when the inverter says so; their phases are the true ones, for
     # no method can tell from its magnitudes where in a hop an impulse was.
-    inverter = SpectrogramInverter(CONFIG, lookahead)
+    inverter = make_inverter(kind, CONFIG)
     x = torch.zeros(1, 8192)
     x[0, 4100] = 1
     stft = analysis(x, CONFIG)
@@ -178,9 +184,10 @@ def test_latency_is_what_an_impulse_shows(lookahead):
         samples, synthesis_state = synthesis_step(
             ready, CONFIG, synthesis_state
         )
-        played[taken - samples.shape[1] : taken] = samples[0]
+        # A pair's second hop is played while the next frame is taken.
+        played[taken - 128 :][: samples.shape[1]] = samples[0]
         taken += 128
-    assert inverter.latency == 512 - 128 + 128 * lookahead
+    assert inverter.latency == 512 - 128 + 128 * inverter.lookahead
     assert int(played.abs().argmax()) - 4100 == inverter.latency
 
 
@@ -220,3 +227,20 @@ def test_bad_lengths_are_refused(lengths, message):
 def test_a_config_is_asked_for():
     with pytest.raises(TypeError, match="StftConfig"):
         SpectrogramInverter(512)
+
+
+def test_the_choice_of_the_estimator_is_visible_and_can_be_forced():
+    odd = StftConfig(16000, 512, hop_length=100)  # no weights for that
+    assert SpectrogramInverter(odd).method == "gradient theorem"
+    forced = SpectrogramInverter(CONFIG, estimator="gradient")
+    assert forced.method == "gradient theorem"
+    assert "gradient theorem" in repr(forced)
+    assert make_inverter("paired", CONFIG).method == "PhaseDerivativeNet"
+    with pytest.raises(ValueError, match="no packaged weights"):
+        SpectrogramInverter(odd, estimator="network")
+    with pytest.raises(ValueError, match="no packaged weights"):
+        SpectrogramInverter(odd, paired=True)
+    with pytest.raises(ValueError, match="'griffin-lim'"):
+        SpectrogramInverter(CONFIG, estimator="griffin-lim")
+    with pytest.raises(ValueError, match="paired"):
+        SpectrogramInverter(CONFIG, 1, "gradient", paired=True)
