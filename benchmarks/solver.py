@@ -330,9 +330,10 @@ def print_errors(dtype, kind, bins, columns):
             if entry is None:
                 cells.append("-")
                 continue
-            text = f"{entry['worst']:.0e}"
-            if entry["failed"]:
-                text += f" (failed {entry['failed']} of {entry['frames']})"
+            failed, frames = entry["failed"], entry["frames"]
+            text = f"{entry['worst']:.0e}" if failed < frames else "-"
+            if failed:
+                text += f" (failed {failed} of {frames})"
             cells.append(text)
         lines.append([name, *cells])
     print(format_table(lines))
