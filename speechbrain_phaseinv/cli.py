@@ -78,6 +78,8 @@ def build_parser():
     )
     _add_reconstruct(commands)
     _add_invert(commands)
+    _add_stream(commands)
+    _add_export(commands)
     return parser
 
 
@@ -161,6 +163,84 @@ def _add_invert(commands):
     parser.set_defaults(run=run_invert)
 
 
+def _add_stream(commands):
+    parser = commands.add_parser(
+        "stream",
+        help="the same while the sound is coming in, in a pipe",
+        description=(
+            "Throw the phase of a sound away and reconstruct it online, a hop "
+            "in and a hop out. What comes out are as many samples as went in; "
+            "latency and time per frame are told on stderr at the end."
+        ),
+        epilog=(
+            "For example: sox in.flac -t wav - | phaseinv stream | sox -t wav "
+            "- out.flac. Ctrl-C ends the input, and the output is complete "
+            "up to there."
+        ),
+    )
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="IN OUT",
+        help="WAV files, or - for standard input and output (default: both)",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace an OUT that exists",
+    )
+    group = parser.add_argument_group("samples without a header")
+    group.add_argument(
+        "--raw",
+        action="store_true",
+        help="the input has no header, and the output only if it is named .wav",
+    )
+    group.add_argument("--sample-rate", type=int, metavar="HZ", help="in Hz")
+    group.add_argument("--channels", type=int, metavar="N", help="default: 1")
+    group.add_argument(
+        "--dtype",
+        choices=("s16le", "f32le"),
+        help="of raw input (default: s16le), and of any output (default: "
+        "s16le if the input is, else f32le)",
+    )
+    _add_stft_options(parser)
+    _add_estimator_options(parser)
+    parser.add_argument(
+        "--quiet", action="store_true", help="print nothing but errors"
+    )
+    parser.set_defaults(run=run_stream)
+
+
+def _add_export(commands):
+    parser = commands.add_parser(
+        "export",
+        help="write ONNX models and test vectors for a device",
+        description=(
+            "Write what a device needs: the network and the solver as ONNX, "
+            "constants and sizes, test vectors, and a reference runtime that "
+            "needs no torch. It fails if they do not compute what PyTorch "
+            "does."
+        ),
+        epilog="Check a copy anywhere with: python FOLDER/edge.py FOLDER",
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="where to")
+    parser.add_argument(
+        "--sample-rate",
+        type=int,
+        default=16000,
+        metavar="HZ",
+        help="in Hz (default: 16000)",
+    )
+    _add_stft_options(parser)
+    group = _add_estimator_options(parser)
+    group.add_argument(
+        "--paired",
+        action="store_true",
+        help="the network that predicts two frames at a time, at half the cost",
+    )
+    parser.set_defaults(run=run_export)
+
+
 def _add_stft_options(parser, hop_required=False):
     group = parser.add_argument_group("the STFT, lengths in samples")
     group.add_argument(
@@ -194,7 +274,7 @@ def _add_stft_options(parser, hop_required=False):
     )
 
 
-def _add_method_options(parser):
+def _add_estimator_options(parser):
     group = parser.add_argument_group("the method")
     group.add_argument(
         "--estimator",
@@ -211,6 +291,11 @@ def _add_method_options(parser):
         default=1,
         help="frames that a frame waits for (default: 1)",
     )
+    return group
+
+
+def _add_method_options(parser):
+    group = _add_estimator_options(parser)
     group.add_argument(
         "--n-iter",
         type=int,
@@ -262,6 +347,25 @@ def run_invert(args):
     from .reconstruct import invert_array
 
     invert_array(array, n_fft, args)
+    return 0
+
+
+def run_stream(args):
+    """``phaseinv stream``: sound in, sound out, a hop at a time."""
+    from .live import stream
+
+    return stream(args)
+
+
+def run_export(args):
+    """``phaseinv export``: a folder for a device, checked."""
+    from .export import ExportError, run
+
+    try:
+        run(args)
+    except (ExportError, ImportError) as error:
+        _complain(error)
+        return 2
     return 0
 
 

@@ -8,6 +8,7 @@ overlap-add stay with the host; `edge` shows how, and a copy of it goes along.
 
 import copy
 import json
+import logging
 import math
 import shutil
 import warnings
@@ -21,6 +22,7 @@ from . import edge
 from .derivatives import PhaseDerivatives, expected_advance
 from .gradient_theorem import BACKWARD_SHARE, GradientTheorem
 from .integration import log_magnitude, phase_weights
+from .inversion import SpectrogramInverter
 from .stft import ENVELOPE_FLOOR, analysis
 from .streaming import InversionStream
 
@@ -435,8 +437,10 @@ def _network_inputs(estimator):
 
 
 def _write_graph(module, inputs, path, input_names, output_names):
+    # The exporter warns of its own use of torch, and logs what of torchvision
+    # it does without: nothing that would be ours to change.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        # The exporter warns of its own use of torch, which is not ours.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module.eval(),
@@ -465,4 +469,37 @@ def _require(*packages):
         raise ImportError(
             f"the export needs {' and '.join(missing)}: pip install "
             "'speechbrain_phaseinv[onnx]'."
+        )
+
+
+def run(args):
+    """``phaseinv export``: what its options say, and a summary on stdout."""
+    from .reconstruct import stft_for
+
+    config = stft_for(
+        args.sample_rate,
+        args.n_fft,
+        args.win_length,
+        args.hop_length,
+        args.window,
+    )
+    inverter = SpectrogramInverter(
+        config, args.lookahead, args.estimator, args.paired
+    )
+    spec = export_onnx(inverter, args.folder)
+    found = spec["sizes"]
+    print(
+        f"{args.folder}: {inverter.method}; n_fft {config.n_fft}, "
+        f"{config.window} window of {config.win_length}, hop "
+        f"{config.hop_length}\n"
+        f"weights {found['weight_bytes']} bytes, state "
+        f"{found['state_bytes']} bytes, "
+        f"{found['macs_per_second'] / 1e6:.1f} million multiply-accumulates "
+        f"per second, latency {found['latency_samples']} samples, "
+        f"{found['latency_ms']:g} ms"
+    )
+    for solver, differences in spec["differences"].items():
+        print(
+            f"solver {solver!r}: samples differ from PyTorch by "
+            f"{differences['samples']:.1e}, relative"
         )

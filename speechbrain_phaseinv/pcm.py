@@ -1,0 +1,296 @@
+"""Samples from and to pipes and files, block by block: WAV, or raw.
+
+`audio` reads and writes whole files; this is for sound that has not ended.
+"""
+
+import os
+import stat
+import struct
+import sys
+from typing import NamedTuple
+
+import numpy as np
+
+# Encodings that are read: NumPy's type, and full scale. Those of a WAV file
+# by its format tag and bits.
+ENCODINGS = {
+    "u8": ("u1", 2**7),
+    "s16le": ("<i2", 2**15),
+    "s24le": ("u1", 2**31),  # three bytes, made the upper ones of four
+    "s32le": ("<i4", 2**31),
+    "f32le": ("<f4", 1),
+    "f64le": ("<f8", 1),
+}
+WIDTHS = {"u8": 1, "s16le": 2, "s24le": 3, "s32le": 4, "f32le": 4, "f64le": 8}
+TAGS = {(1, 8): "u8", (1, 16): "s16le", (1, 24): "s24le", (1, 32): "s32le"}
+TAGS.update({(3, 32): "f32le", (3, 64): "f64le"})
+
+# A size in a header from which on it means: until the end. Writers to a pipe
+# put the largest number there, or one not far below.
+UNTIL_THE_END = 0x7FFFF000
+
+
+class Format(NamedTuple):
+    """What the bytes of raw samples mean.
+
+    Attributes
+    ----------
+    sample_rate : int
+        In Hz.
+    channels : int
+        Samples of all channels alternate.
+    encoding : str
+        One of `ENCODINGS`.
+    """
+
+    sample_rate: int
+    channels: int
+    encoding: str
+
+
+class SampleReader:
+    """Blocks of samples from a file or a pipe.
+
+    Arguments
+    ---------
+    file : io.RawIOBase
+        Unbuffered, such as ``open(path, "rb", buffering=0)``.
+    name : str
+        For messages.
+    format : Format, optional
+        Of raw samples. Default: what the WAV header says.
+    """
+
+    def __init__(self, file, name, format=None):
+        self._file, self._buffer = file, b""
+        self._left = float("inf")  # bytes of samples still to be read
+        self.name = name
+        self.format = format or self._header()
+        self._width = WIDTHS[self.format.encoding] * self.format.channels
+
+    def read(self, samples):
+        """The next samples, or fewer at the end.
+
+        Waits until they are there. If a signal handler raises meanwhile,
+        nothing is lost.
+
+        Arguments
+        ---------
+        samples : int
+            Of each channel.
+
+        Returns
+        -------
+        waveform : numpy.ndarray, [channels, samples], float32
+            Full scale is 1.
+        """
+        data = self._take(min(samples * self._width, self._left))
+        self._left -= len(data)
+        data = data[: len(data) // self._width * self._width]
+        waveform = decode(data, self.format.encoding)
+        waveform = waveform.reshape(-1, self.format.channels).T
+        return np.ascontiguousarray(waveform)
+
+    def _take(self, size):
+        """So many bytes, or fewer at the end."""
+        while len(self._buffer) < size:
+            more = self._file.read(int(size) - len(self._buffer))
+            if not more:
+                break
+            self._buffer += more
+        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        return data
+
+    def _header(self):
+        """Read up to the first sample of a WAV file."""
+        riff = self._take(12)
+        if riff[:4] != b"RIFF" or riff[8:] != b"WAVE":
+            raise ValueError(
+                f"{self.name}: expected a WAV header, got "
+                f"{riff[:12]!r}. For samples without a header pass --raw; "
+                "for other formats, sox or ffmpeg -f wav in front."
+            )
+        format = None
+        while True:
+            chunk = self._take(8)
+            if len(chunk) < 8:
+                raise ValueError(f"{self.name}: the WAV file has no samples.")
+            name, size = struct.unpack("<4sI", chunk)
+            if name == b"data" and format is not None:
+                if 0 < size < UNTIL_THE_END:
+                    self._left = size
+                return format
+            # Chunks begin at even places.
+            content = self._take(size + size % 2)
+            if name == b"fmt " and len(content) >= 16:
+                format = self._describe(content)
+
+    def _describe(self, content):
+        """Sample rate, channels and encoding, as the chunk "fmt " has it."""
+        tag, channels, rate = struct.unpack("<HHI", content[:8])
+        bits = struct.unpack("<H", content[14:16])[0]
+        if tag == 0xFFFE and len(content) >= 26:  # extensible
+            tag = struct.unpack("<H", content[24:26])[0]
+        if (tag, bits) not in TAGS or channels < 1 or rate < 1:
+            raise ValueError(
+                f"{self.name}: cannot read {channels} channels of WAV format "
+                f"{tag} with {bits} bits at {rate} Hz. Expected PCM of 8 to "
+                "32 bits or floats; convert it with sox or ffmpeg."
+            )
+        return Format(rate, channels, TAGS[tag, bits])
+
+
+class SampleWriter:
+    """Blocks of samples to a file or a pipe, each written at once.
+
+    Arguments
+    ---------
+    file : io.RawIOBase
+        Unbuffered.
+    format : Format
+        Its encoding is "s16le" or "f32le".
+    header : bool
+        Begin as a WAV file. The sizes in the header are put right by `close`
+        where the file can be rewound, and mean "until the end" till then.
+
+    Attributes
+    ----------
+    clipped : int
+        Samples beyond full scale that were cut off.
+    samples : int
+        Written so far, of each channel.
+    """
+
+    def __init__(self, file, format, header=True):
+        self._file, self._format = file, format
+        self.clipped = self.samples = 0
+        self._header = wav_header(format) if header else b""
+        self._write(self._header)
+
+    def write(self, waveform):
+        """Write samples, [channels, samples], float."""
+        encoding = self._format.encoding
+        data, clipped = encode(waveform.T.reshape(-1), encoding)
+        self.clipped += clipped
+        self._write(data)
+        self.samples += waveform.shape[1]
+
+    def close(self):
+        """Put the sizes into the header, if it can be reached."""
+        if self._header and _can_rewind(self._file):
+            self._file.seek(0)
+            self._write(wav_header(self._format, self.samples))
+            self._file.seek(0, os.SEEK_END)
+
+    def _write(self, data):
+        while data:
+            data = data[self._file.write(data) :]
+
+
+def decode(data, encoding):
+    """Bytes to samples of full scale 1, float32.
+
+    Example
+    -------
+    >>> decode(bytes([0, 64, 0, 128]), "s16le")
+    array([ 0.5, -1. ], dtype=float32)
+    """
+    kind, scale = ENCODINGS[encoding]
+    numbers = np.frombuffer(data, kind)
+    if encoding == "s24le":
+        wide = np.zeros((len(numbers) // 3, 4), "u1")
+        wide[:, 1:] = numbers.reshape(-1, 3)
+        numbers = wide.view("<i4")[:, 0]
+    if encoding == "u8":
+        numbers = numbers.astype(np.int16) - 128
+    return (numbers / scale).astype(np.float32)
+
+
+def encode(samples, encoding):
+    """Samples to bytes, "s16le" or "f32le", and how many were clipped."""
+    if encoding == "f32le":
+        return samples.astype("<f4").tobytes(), 0
+    scaled = np.rint(np.asarray(samples, np.float64) * 2**15)
+    inside = np.clip(scaled, -(2**15), 2**15 - 1)
+    # One step beyond the largest number is rounding, no clipping.
+    clipped = int((np.abs(scaled - inside) > 1).sum())
+    return inside.astype("<i2").tobytes(), clipped
+
+
+def wav_header(format, samples=None):
+    """What stands before the samples of a WAV file.
+
+    Arguments
+    ---------
+    format : Format
+        "s16le" or "f32le".
+    samples : int, optional
+        Of each channel. None, or too many for the header: until the end.
+    """
+    rate, channels, encoding = format
+    width = WIDTHS[encoding]
+    tag = 3 if encoding == "f32le" else 1
+    data = None if samples is None else samples * channels * width
+    fmt = (tag, channels, rate, rate * channels * width, channels * width)
+    fmt = struct.pack("<HHIIHH", *fmt, 8 * width)
+    middle = struct.pack("<4sI", b"fmt ", len(fmt)) + fmt
+    if tag == 3:  # all but PCM: an empty extension, and the length
+        fmt += struct.pack("<H", 0)
+        middle = struct.pack("<4sI", b"fmt ", len(fmt)) + fmt
+        count = 0xFFFFFFFF if data is None else samples
+        middle += struct.pack("<4sII", b"fact", 4, min(count, 0xFFFFFFFF))
+    total = None if data is None else 4 + len(middle) + 8 + data
+    if total is None or total > 0xFFFFFFFF:
+        total = data = 0xFFFFFFFF
+    riff = struct.pack("<4sI4s", b"RIFF", total, b"WAVE")
+    return riff + middle + struct.pack("<4sI", b"data", data)
+
+
+def open_input(path):
+    """A file, or standard input for "-", unbuffered; and its name."""
+    if str(path) == "-":
+        if sys.stdin.isatty():
+            raise ValueError(
+                "expected audio on standard input, which is a terminal. Name "
+                "a file, or pipe something in."
+            )
+        return open(0, "rb", buffering=0, closefd=False), "standard input"
+    return open(path, "rb", buffering=0), str(path)
+
+
+def open_output(path, overwrite=False, source=None):
+    """A file, or standard output for "-", unbuffered.
+
+    A file that exists is replaced only with `overwrite`, and `source`, an
+    open file, never.
+    """
+    if str(path) == "-":
+        if sys.stdout.isatty():
+            raise ValueError(
+                "standard output is a terminal, which plays no audio. Name a "
+                "file, or pipe it into something."
+            )
+        return open(1, "wb", buffering=0, closefd=False)
+    if os.path.isfile(path):
+        found = os.stat(path)
+        if source and os.path.samestat(found, os.fstat(source.fileno())):
+            raise ValueError(f"{path}: would replace its own input.")
+        if not overwrite:
+            raise FileExistsError(
+                f"{path}: exists already. Pass --overwrite to replace it."
+            )
+    return open(path, "wb", buffering=0)
+
+
+def _can_rewind(file):
+    """Whether a file is ours from its start, and writes where it is told."""
+    try:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            return False
+    except (OSError, AttributeError):  # in memory
+        return file.seekable()
+    try:
+        import fcntl
+    except ImportError:  # no append mode to look for
+        return True
+    return not fcntl.fcntl(file.fileno(), fcntl.F_GETFL) & os.O_APPEND
