@@ -123,7 +123,9 @@ def integrate(anchor, coupling, rotor, tilt, start, phasor, solution):
 
 
 @njit(**_OPTIONS)
-def integrate_adjoint(anchor, coupling, rotor, tilt, solution, gradient, y):
+def integrate_adjoint(
+    anchor, coupling, rotor, tilt, solution, gradient, floor, y
+):
     """Solve the adjoint systems, last frame first; see `integration`."""
     batch, time, freq = anchor.shape
     ratio = np.zeros((LANES, freq))
@@ -146,6 +148,9 @@ def integrate_adjoint(anchor, coupling, rotor, tilt, solution, gradient, y):
             for k in range(freq):
                 s = np.complex128(solution[i, t, k])
                 size = math.sqrt(s.real * s.real + s.imag * s.imag)
+                if size < floor:
+                    target[k] = 0
+                    continue
                 z = (gradient[i, t, k] + carry[k]) * tilt[i, t, k].conjugate()
                 # Only a turn of s moves s / |s|: take the radial part out.
                 radial = (z.real * s.real + z.imag * s.imag) / size**2

@@ -28,6 +28,11 @@ from .derivatives import expected_advance
 # and far enough above the smallest float32 that its reciprocal is one too.
 LOG_FLOOR = -69.0
 
+# Where the predictions of a bin cancel each other to less than this, its phase
+# turns at the slightest change. No gradient is taken through it: training
+# would follow that bin alone.
+CANCELLED = 1e-3
+
 
 def log_magnitude(magnitude):
     """Natural logarithm, finite at zero, with a gradient that is finite too.
@@ -174,13 +179,18 @@ class _Integrate(torch.autograd.Function):
         run = _adjoint_numba if ctx.backend == "numba" else _adjoint_torch
         y = run(anchor, coupling, rotor, tilt, s, gradient)
         before = torch.cat([start.unsqueeze(1), phasor[:, :-1]], dim=1)
-        handed = anchor * y * rotor.conj()
+        # y is of double precision: it is as large as the weights are small.
+        weighted = (anchor * y).to(rotor.dtype)
+        handed = weighted * rotor.conj()
         total = gradient.clone()
         total[:, :-1] += handed[:, 1:]
+        limit = torch.finfo(anchor.dtype).max / 10
         d_anchor = (y.conj() * (before * rotor - s)).real
+        d_anchor = d_anchor.clamp(-limit, limit).to(anchor.dtype)
         d_coupling = torch.zeros_like(coupling)
-        d_coupling[..., 1:] = -(y.diff().conj() * s.diff()).real
-        d_rotor = anchor * y * before.conj()
+        d_steps = -(y.diff().conj() * s.diff()).real
+        d_coupling[..., 1:] = d_steps.clamp(-limit, limit)
+        d_rotor = weighted * before.conj()
         d_tilt = total * (s / s.abs()).conj()
         return d_anchor, d_coupling, d_rotor, d_tilt, handed[:, 0], None
 
@@ -198,9 +208,9 @@ def _run_numba(anchor, coupling, rotor, tilt, start):
 def _adjoint_numba(anchor, coupling, rotor, tilt, solution, gradient):
     from . import _kernels
 
-    y = torch.empty_like(rotor, device="cpu").contiguous()
+    y = torch.empty(rotor.shape, dtype=torch.complex128)
     inputs = _arrays(anchor, coupling, rotor, tilt, solution, gradient)
-    _kernels.integrate_adjoint(*inputs, y.numpy())
+    _kernels.integrate_adjoint(*inputs, CANCELLED, y.numpy())
     return y.to(rotor.device)
 
 
@@ -228,14 +238,15 @@ def _run_torch(anchor, coupling, rotor, tilt, start):
 
 def _adjoint_torch(anchor, coupling, rotor, tilt, solution, gradient):
     inverse, ratio = tridiagonal.factor(anchor, coupling)
-    ones = torch.ones_like(anchor[:, 0])
+    ones = torch.ones_like(anchor[:, 0], dtype=torch.float64)
     ys, carry = [], 0
     for t in reversed(range(rotor.shape[1])):
-        size = solution[:, t].abs()
+        size = solution[:, t].abs().double()
         u = solution[:, t] / size
         z = (gradient[:, t] + carry) * tilt[:, t].conj()
         # Only a turn of s moves s / |s|: take the radial part out.
         z = (z - u * (u.conj() * z).real) / size
+        z = torch.where(size < CANCELLED, 0, z)
         y = tridiagonal.substitute(inverse[:, t], ratio[:, t], ones, z, 0.0)
         carry = anchor[:, t] * y * rotor[:, t].conj()
         ys.append(y)
