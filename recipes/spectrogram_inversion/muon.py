@@ -21,6 +21,9 @@ class Muon(torch.optim.Optimizer):
         Size of an update's singular values.
     momentum : float
         Share of the past in the averaged gradient (Nesterov's form).
+    weight_decay : float
+        Shrinks the weights by this times `lr` at each update, and so keeps
+        their singular values below its inverse.
 
     Example
     -------
@@ -33,8 +36,11 @@ class Muon(torch.optim.Optimizer):
             [0.0000, 0.1000, 0.0000]])
     """
 
-    def __init__(self, params, lr=0.02, momentum=0.95):
-        super().__init__(params, {"lr": lr, "momentum": momentum})
+    def __init__(self, params, lr=0.02, momentum=0.95, weight_decay=0.0):
+        super().__init__(
+            params,
+            {"lr": lr, "momentum": momentum, "weight_decay": weight_decay},
+        )
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -46,6 +52,7 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
+                    p.mul_(1 - group["lr"] * group["weight_decay"])
                     self._update(p, group["lr"], group["momentum"])
         return loss
 

@@ -12,6 +12,7 @@ resolutions, are compared with those of the recording.
 Start reading at the bottom.
 """
 
+import logging
 import sys
 from pathlib import Path
 
@@ -34,6 +35,8 @@ from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.losses import derivative_loss, magnitude_loss
 from speechbrain_phaseinv.pretrained import load_pretrained, save_pretrained
 from speechbrain_phaseinv.stft import analysis, synthesis
+
+logger = logging.getLogger(__name__)
 
 
 class PhaseBrain(sb.Brain):
@@ -236,7 +239,11 @@ class PhaseBrain(sb.Brain):
             inner = p.dim() > 1 and not name.startswith("last")
             (matrices if inner else others).append(p)
         self.optimizers_dict = {
-            "muon": Muon(matrices, lr=self.hparams.lr_muon),
+            "muon": Muon(
+                matrices,
+                lr=self.hparams.lr_muon,
+                weight_decay=self.hparams.weight_decay,
+            ),
             "adamw": torch.optim.AdamW(
                 others, lr=self.hparams.lr, betas=(0.9, 0.98)
             ),
@@ -257,6 +264,27 @@ class PhaseBrain(sb.Brain):
         for optimizer in self.optimizers_dict.values():
             for group in optimizer.param_groups:
                 group["lr"] = group["peak_lr"] * factor.item()
+
+    def optimizers_step(self):
+        """Leave out an update whose gradient is not finite.
+
+        Once in some thousand rollouts the predictions for a bin cancel so
+        nearly that the direction of their sum has no slope to speak of. In
+        half precision the gradient's scaler sees to that.
+        """
+        if not self.scaler.is_enabled():
+            gradients = [
+                p.grad
+                for p in self.hparams.network.parameters()
+                if p.grad is not None
+            ]
+            norm = torch.nn.utils.get_total_norm(gradients)
+            if not torch.isfinite(norm):
+                logger.warning("Update %d left out.", self.optimizer_step)
+                self.zero_grad()
+                self.optimizer_step += 1
+                return
+        super().optimizers_step()
 
     @property
     def stft(self):
@@ -285,6 +313,9 @@ def warm_start(network, source):
 
 
 if __name__ == "__main__":
+    # Numbers of 1e-40, common where gates saturate or weights vanish, take a
+    # processor many times longer than others, and mean nothing here.
+    torch.set_flush_denormal(True)
     hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
     sb.utils.distributed.ddp_init_group(run_opts)
     with open(hparams_file, encoding="utf-8") as fin:
@@ -331,6 +362,9 @@ if __name__ == "__main__":
     # A rollout is an update; so the schedule knows its own length.
     updates = len(train_loader) * hparams["rollouts"]
     brain.total_steps = hparams["number_of_epochs"] * updates
+    if hparams["max_updates"] is not None:
+        brain.total_steps = min(brain.total_steps, hparams["max_updates"])
+        brain.optimizer_step_limit = brain.total_steps
     one = {"batch_size": 1, "collate_fn": collate}
 
     # Resumes by itself from the last checkpoint in save_folder.
