@@ -18,9 +18,6 @@ from .inversion import SpectrogramInverter
 from .stft import analysis, synthesis
 from .summary import SCORES, TIMES, mean_of
 
-# Frames that are inverted at a time: some seconds.
-BLOCK = 1024
-
 
 class Unavailable(Exception):
     """A method cannot be built here; the message is one line that says why."""
@@ -45,14 +42,7 @@ def phase_inversion(inverter, n_iter=0):
 
     @torch.no_grad()
     def invert(magnitude, length):
-        # Block by block, as a stream, an hour takes no more memory than its
-        # own spectrogram.
-        blocks, state = [], None
-        for block in magnitude.split(BLOCK, dim=1):
-            block, state = inverter.step(block, state)
-            blocks.append(block)
-        blocks.append(inverter.flush(state))
-        stft = torch.cat(blocks, dim=1)
+        stft = inverter.invert(magnitude)
         if n_iter:
             stft = griffin_lim(magnitude, config, stft, n_iter, length=length)
         return synthesis(stft, config, length)

@@ -13,6 +13,10 @@ from .pretrained import (
 )
 from .stft import StftConfig, synthesis
 
+# A whole spectrogram is inverted as a stream of such blocks: an hour then needs
+# no more memory than its spectrogram, and the samples are the same.
+BLOCK_FRAMES = 1024
+
 
 class InverterState(NamedTuple):
     """What the inverter remembers of a stream between two calls.
@@ -145,8 +149,11 @@ class SpectrogramInverter(torch.nn.Module):
         if magnitude.shape[1] == 0:
             return magnitude.to(magnitude.dtype.to_complex())
         if lengths is None:
-            stft, state = self.step(magnitude)
-            return torch.cat([stft, self.flush(state)], dim=1)
+            pieces, state = [], None
+            for block in magnitude.split(BLOCK_FRAMES, dim=1):
+                stft, state = self.step(block, state)
+                pieces.append(stft)
+            return torch.cat([*pieces, self.flush(state)], dim=1)
         # The end of a stream repeats its last frame; so does padding.
         lengths = self._check_lengths(lengths, magnitude)
         steps = torch.arange(magnitude.shape[1], device=magnitude.device)
@@ -281,7 +288,7 @@ def _build(choice, config, lookahead, paired):
             raise ValueError(
                 f"there are no packaged weights for {config}, lookahead "
                 f"{lookahead}, paired {paired}. There are: "
-                f"{', '.join(available_pretrained())}. "
+                f"{', '.join(available_pretrained()) or 'none'}. "
                 "estimator='gradient' works for any transform."
             )
     return "gradient theorem", GradientTheorem(config, lookahead)

@@ -8,6 +8,7 @@ from speechbrain_phaseinv import (
     SpectrogramInverter,
     StftConfig,
     analysis,
+    inversion,
     synthesis,
 )
 from speechbrain_phaseinv.stft import synthesis_step
@@ -59,6 +60,17 @@ def test_chunks_change_nothing(kind, size):
     inverter = make_inverter(kind, CONFIG)
     found = in_chunks(inverter, magnitude, size)
     assert torch.equal(found, inverter.invert(magnitude))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_long_spectrograms_go_block_by_block(kind, monkeypatch):
+    magnitude = magnitudes()
+    inverter = make_inverter(kind, CONFIG)
+    stft, state = inverter.step(magnitude)
+    whole = torch.cat([stft, inverter.flush(state)], dim=1)
+    for frames in (1, 7, 125, 126, 127):
+        monkeypatch.setattr(inversion, "BLOCK_FRAMES", frames)
+        assert torch.equal(inverter.invert(magnitude), whole)
 
 
 @pytest.mark.parametrize("kind", KINDS)

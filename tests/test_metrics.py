@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from speechbrain_phaseinv import evaluation, metrics
+from speechbrain_phaseinv import metrics
 from speechbrain_phaseinv.audio import read_audio, resample
 from speechbrain_phaseinv.cli import EXAMPLE
 from speechbrain_phaseinv.evaluation import (
@@ -17,7 +17,6 @@ from speechbrain_phaseinv.evaluation import (
     score,
     timed,
 )
-from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.stft import StftConfig
 from speechbrain_phaseinv.summary import summarise, summary_table
 
@@ -143,17 +142,6 @@ def test_every_method_keeps_the_length_and_is_deterministic(name, speech):
     first, seconds = timed(invert, magnitude, 5003)
     assert first.shape == (1, 5003) and seconds > 0
     assert torch.equal(first, invert(magnitude, 5003))
-
-
-def test_blocks_give_what_the_whole_gives(monkeypatch, speech):
-    config = StftConfig(16000, n_fft=512, hop_length=128)
-    magnitude = magnitude_of(speech.float(), config)
-    inverter = SpectrogramInverter(config)
-    whole = inverter(magnitude, length=16000)
-    for block in (1, 7, 125, 126, 127, 1024):
-        monkeypatch.setattr(evaluation, "BLOCK", block)
-        found = evaluation.phase_inversion(inverter)(magnitude, 16000)
-        assert torch.allclose(found, whole, atol=1e-5)
 
 
 def test_summaries_are_means_with_confidence():
