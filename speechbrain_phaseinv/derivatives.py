@@ -57,8 +57,16 @@ def expected_advance(config, dtype=torch.float32, device="cpu"):
     """Phase advance of a bin's centre frequency per hop, [freq], in radians.
 
     ``2 pi k hop / n_fft``, reduced to one turn in integers, so that it is
-    exact for any bin of any transform.
+    exact for any bin of any transform. The tensor is shared, and not to be
+    written to.
     """
+    return _expected_advance(config, dtype, str(device))
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _expected_advance(config, dtype, device):
+    """Made once: a stream asks for it at every frame."""
     k = torch.arange(config.num_bins, dtype=torch.int64)
     turns = (k * config.hop_length) % config.n_fft
     advance = turns.double() * (2 * math.pi / config.n_fft)

@@ -158,8 +158,8 @@ class StftConfig:
         return self.hop_length * max(num_frames - 1, 0)
 
     def window_tensor(self, dtype=torch.float32, device="cpu"):
-        """The window, [win_length]."""
-        return _window(self.window, self.win_length).to(device, dtype)
+        """The window, [win_length]; shared, not to be written to."""
+        return _window(self.window, self.win_length, dtype, str(device))
 
     def centre_phasor(self, dtype=torch.complex64, device="cpu"):
         """What refers the phase of a bin to the window's centre, [freq].
@@ -170,17 +170,10 @@ class StftConfig:
         Multiplied by ``exp(2j pi k c / n_fft)``, with ``c`` the centre of the
         (periodic) window, the phase refers to the centre; for even lengths
         the factor is ``(-1) ** k``. Its conjugate leads back. This is the
-        only place of the package that knows of it.
+        only place of the package that knows of it. The tensor is shared, and
+        not to be written to.
         """
-        # 2c is an integer, so the angle is reduced without rounding.
-        twice = 2 * self.window_offset + self.win_length
-        k = torch.arange(self.num_bins, dtype=torch.int64)
-        half_turns = (k * twice) % (2 * self.n_fft)
-        angle = half_turns.double() * (math.pi / self.n_fft)
-        phasor = torch.complex(torch.cos(angle), torch.sin(angle))
-        if twice == self.n_fft:
-            phasor = (1.0 - 2.0 * (k % 2)).to(torch.complex128)
-        return phasor.to(device, dtype)
+        return _centre_phasor(self, dtype, str(device))
 
 
 def analysis(waveform, config, pad_mode="reflect"):
@@ -315,20 +308,19 @@ def synthesis_step(stft, config, state=None, valid=None):
         frames = stft.real.new_zeros(*stft.shape[:2], config.n_fft)
     offset = config.window_offset
     frames = frames[..., offset : offset + config.win_length] * window
-    squares = window.square().expand(1, stft.shape[1], -1)
     if valid is not None:
         frames = frames * valid.unsqueeze(-1)
-        squares = squares * valid.unsqueeze(-1)
     if state is None:
         tail = config.synthesis_latency
+        rows = 1 if valid is None else stft.shape[0]
         state = SynthesisState(
             frames.new_zeros(stft.shape[0], tail),
-            squares.new_zeros(squares.shape[0], tail),
+            frames.new_zeros(rows, tail),
             config.trim,
         )
     signal, signal_tail = _overlap_add(frames, config.hop_length, state.signal)
-    envelope, envelope_tail = _overlap_add(
-        squares, config.hop_length, state.envelope
+    envelope, envelope_tail = _envelope(
+        config, window, state.envelope, stft.shape[1], valid
     )
     waveform = _normalise(signal, envelope, config)
     skipped = min(state.skip, waveform.shape[-1])
@@ -427,10 +419,47 @@ def _overlap_add(frames, hop, tail):
     return total[:, :done], total[:, done : done + width - hop]
 
 
+def _envelope(config, window, before, time, valid):
+    """Overlap-add of the squared windows, and what is pending of it.
+
+    In a stream under way it is the same from hop to hop. Then its tail is the
+    very tensor that is kept for that, and nothing has to be added.
+    """
+    hop, tail = _steady_hop(config, window.dtype, str(window.device))
+    if before is tail and valid is None:
+        return hop.repeat(time), tail
+    squares = window.square().expand(1, time, -1)
+    if valid is not None:
+        squares = squares * valid.unsqueeze(-1)
+    envelope, pending = _overlap_add(squares, config.hop_length, before)
+    if valid is None and torch.equal(pending, tail):
+        pending = tail
+    return envelope, pending
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _steady_hop(config, dtype, device):
+    """One hop of the overlapped squared windows, and their tail after it."""
+    window = config.window_tensor(dtype, device)
+    hop = config.hop_length
+    frames = -(-config.win_length // hop)
+    squares = window.square().expand(1, frames, -1)
+    start = squares.new_zeros(1, config.synthesis_latency)
+    envelope, tail = _overlap_add(squares, hop, start)
+    # Copies: views would not count as a stream's own.
+    return envelope[0, -hop:].clone(), tail.clone()
+
+
 def _normalise(signal, envelope, config):
     """Divide by the overlapped squared windows, as far as they carry."""
-    floor = ENVELOPE_FLOOR * float(_steady_envelope(config).max())
-    return signal / envelope.clamp_min(floor)
+    return signal / envelope.clamp_min(_envelope_floor(config))
+
+
+@lru_cache(maxsize=64)
+def _envelope_floor(config):
+    """Where the division stops."""
+    return ENVELOPE_FLOOR * float(_steady_envelope(config).max())
 
 
 @lru_cache(maxsize=64)
@@ -442,12 +471,34 @@ def _steady_envelope(config):
     return padded.reshape(-1, hop).sum(0)
 
 
+# A stream asks for the same few tensors at every frame. They are made outside
+# of any inference mode, whose tensors would not serve a later training.
+
+
 @lru_cache(maxsize=64)
-def _window(window, win_length):
-    """The window's samples in double precision."""
+@torch.inference_mode(False)
+def _centre_phasor(config, dtype, device):
+    """See `StftConfig.centre_phasor`."""
+    # 2c is an integer, so the angle is reduced without rounding.
+    twice = 2 * config.window_offset + config.win_length
+    k = torch.arange(config.num_bins, dtype=torch.int64)
+    half_turns = (k * twice) % (2 * config.n_fft)
+    angle = half_turns.double() * (math.pi / config.n_fft)
+    phasor = torch.complex(torch.cos(angle), torch.sin(angle))
+    if twice == config.n_fft:
+        phasor = (1.0 - 2.0 * (k % 2)).to(torch.complex128)
+    return phasor.to(device, dtype)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _window(window, win_length, dtype=torch.float64, device="cpu"):
+    """The window's samples."""
     if isinstance(window, str):
-        return WINDOWS[window](win_length, dtype=torch.float64)
-    return torch.tensor(window, dtype=torch.float64)
+        samples = WINDOWS[window](win_length, dtype=torch.float64)
+    else:
+        samples = torch.tensor(window, dtype=torch.float64)
+    return samples.to(device, dtype)
 
 
 def _recognise(samples):
