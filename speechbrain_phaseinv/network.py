@@ -86,7 +86,7 @@ def _product(conv, patches, outputs=slice(None)):
     """A flat convolution's outputs from its patches."""
     weight = conv.weight[outputs].permute(3, 1, 0, 2).flatten(2).flatten(0, 1)
     product = torch.addmm(conv.bias[outputs], patches.flatten(0, 1), weight)
-    return product.reshape(*patches.shape[:2], -1)
+    return product.reshape(*patches.shape[:2], weight.shape[1])
 
 
 class PhaseDerivativeNet(torch.nn.Module):
@@ -229,7 +229,8 @@ class PhaseDerivativeNet(torch.nn.Module):
             nothing = [log_magnitude[:, :0]] * self.outputs
             return PhaseDerivatives(*nothing), frames
         ready = passes * self.stride
-        # Under autocast the convolutions may be coarse, angles may not.
+        # The weights' precision, or autocast's, is good enough for what the
+        # layers find; angles have that of the magnitudes.
         output = self._convolve(self._features(frames, passes)).to(frames)
         # [batch, stride * outputs, passes, freq] to [batch, ready, freq] each
         output = output.unflatten(1, (self.stride, self.outputs))
@@ -268,12 +269,13 @@ class PhaseDerivativeNet(torch.nn.Module):
         gradient is wanted, the layers are products, and a stream gives the
         bits of the offline call.
         """
+        features = features.to(self.last.weight.dtype)
         trained = features.requires_grad or any(
             parameter.requires_grad for parameter in self.parameters()
         )
         if trained and torch.is_grad_enabled():
             return self.last(self.blocks(self.first(features)))
-        batch, _, passes, freq = features.shape
+        batch, _, passes, _ = features.shape
         rows = features.permute(0, 2, 3, 1).flatten(0, 1)
         outputs = []
         for x in rows.split(BLOCK_FRAMES):
@@ -281,7 +283,7 @@ class PhaseDerivativeNet(torch.nn.Module):
             for block in self.blocks:
                 x = block.product(x)
             outputs.append(_product(self.last, x))
-        output = torch.cat(outputs).reshape(batch, passes, freq, -1)
+        output = torch.cat(outputs).unflatten(0, (batch, passes))
         return output.permute(0, 3, 1, 2).contiguous()
 
     def _theorem(self, frames, ready):
