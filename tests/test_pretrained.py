@@ -17,6 +17,7 @@ from speechbrain_phaseinv.pretrained import (
     load_pretrained,
     read_hyperparameters,
     save_pretrained,
+    serves,
 )
 from speechbrain_phaseinv.stft import StftConfig, analysis
 
@@ -44,14 +45,29 @@ def test_each_is_found_by_what_it_is_for(name):
     assert found == name
 
 
-def test_another_transform_finds_none():
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_transforms_of_the_same_shape_share_weights(rate):
+    for n_fft in (256, 400, 1024):
+        for window in ("hann", "hamming"):
+            for hop in (n_fft // 8, n_fft // 4):
+                other = StftConfig(rate, n_fft, hop_length=hop, window=window)
+                assert serves(CONFIG, other)
+                assert find_pretrained(other) == find_pretrained(CONFIG)
+
+
+def test_transforms_of_another_shape_find_none():
     for other in (
-        StftConfig(8000, 512, hop_length=128),
         StftConfig(16000, 512, hop_length=256),
-        StftConfig(16000, 512, hop_length=128, window="hamming"),
-        StftConfig(16000, 512, win_length=400, hop_length=100),
+        StftConfig(16000, 512, hop_length=32),
+        StftConfig(16000, 512, win_length=256, hop_length=64),
+        StftConfig(16000, 512, hop_length=128, window="rectangular"),
     ):
+        assert not serves(CONFIG, other)
         assert find_pretrained(other) is None
+
+
+def test_weights_of_exactly_this_transform_come_first():
+    assert find_pretrained(CONFIG, 1) == "hann-512-128-latency1"
 
 
 @names
