@@ -1,0 +1,82 @@
+"""The stream's benchmark measures what it says."""
+
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import KINDS, make_inverter
+
+from speechbrain_phaseinv import StftConfig, edge
+
+SMALL = StftConfig(16000, 128, hop_length=32)
+
+
+@pytest.fixture
+def stream(monkeypatch):
+    """The module benchmarks/stream.py."""
+    folder = Path(__file__).parent.parent / "benchmarks"
+    monkeypatch.syspath_prepend(str(folder))
+    yield import_module("stream")
+    sys.modules.pop("stream", None)
+
+
+def test_prints_and_writes_everything(stream, tmp_path, capsys):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="part of the extra 'onnx'")
+    name, file = "gradient theorem, latency 1", tmp_path / "found.json"
+    line = f"--n-fft 64 --hop-length 32 --frames 30 --hours 0.005 --json {file}"
+    assert stream.main([*line.split(), "--only", name]) == 0
+    text = capsys.readouterr().out
+    assert "machine" in text and "torch" in text and "threads 1" in text
+    found = json.loads(file.read_text())
+    assert found["difference"] == {name: 0.0}
+    parts = {"analysis", "estimator", "solver", "synthesis", "push", "frame"}
+    for engine, times in found["times"][name].items():
+        assert parts <= times.keys()
+        for clock in ("", "cpu_"):
+            inner = ("estimator", "solver", "synthesis")
+            inside = sum(times[x][f"{clock}median"] for x in inner)
+            push = times["push"]
+            assert inside < push[f"{clock}worst"], engine
+            assert push[f"{clock}median"] <= push[f"{clock}p99"]
+            assert push[f"{clock}p99"] <= push[f"{clock}worst"]
+    assert len(found["times"][name]) == 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_soak_finds_a_sound_stream_sound(stream, kind):
+    found = stream.soak(make_inverter(kind, SMALL), 0.005, (3, 200, 1000))
+    assert found["finite"]
+    assert found["resumed_difference"] == 0
+    assert found["heir_difference"] == 0
+    old, fresh = (found[f"spectral_convergence_{x}"] for x in ("old", "fresh"))
+    assert abs(old - fresh) < 0.5
+
+
+def test_soak_finds_what_drifts(stream):
+    """A stream whose phase turns faster the older it is."""
+    inverter = make_inverter("gradient-1", SMALL)
+    forward, age = inverter.estimator.forward, 0.0
+
+    def ageing(log_magnitude, state=None):
+        nonlocal age
+        age += 1e-4
+        derivatives, state = forward(log_magnitude, state)
+        return derivatives._replace(time=derivatives.time + age), state
+
+    inverter.estimator.forward = ageing
+    found = stream.soak(inverter, 0.005, (200, 1000))
+    assert found["resumed_difference"] > 0.01
+    assert found["heir_difference"] > 0.01
+
+
+def test_the_compiled_ladder_is_the_ladder(stream):
+    generator = torch.Generator().manual_seed(0)
+    anchor, coupling = torch.rand(2, 65, generator=generator).numpy()
+    target = torch.randn(65, generator=generator, dtype=torch.complex64)
+    found = stream.compiled_ladder(anchor, coupling, target.numpy())
+    expected = edge.solve_ladder(anchor, coupling, target.numpy())
+    assert abs(found - expected).max() < 1e-6
