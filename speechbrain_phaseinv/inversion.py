@@ -18,6 +18,10 @@ from .stft import StftConfig, synthesis
 BLOCK_FRAMES = 1024
 
 
+# Chosen on validation speech, with the gradient theorem.
+DEFAULT_POWER = 1.5
+
+
 class InverterState(NamedTuple):
     """What the inverter remembers of a stream between two calls.
 
@@ -61,7 +65,8 @@ class SpectrogramInverter(torch.nn.Module):
         With "network" and one frame of look-ahead: predict two frames at a
         time, at half the cost.
     power : float, optional
-        Exponent of the least-squares weights, see `phase_weights`.
+        Exponent of the least-squares weights, see `phase_weights`. Default:
+        what the estimator was made for (its attribute `power`), or 1.5.
     backend : str
         See `tridiagonal.solve_ladder`.
 
@@ -81,7 +86,7 @@ class SpectrogramInverter(torch.nn.Module):
         lookahead=1,
         estimator="auto",
         paired=False,
-        power=1.5,
+        power=None,
         backend="auto",
     ):
         super().__init__()
@@ -93,6 +98,8 @@ class SpectrogramInverter(torch.nn.Module):
         self.config = config
         self.method = method
         self.estimator = estimator
+        if power is None:
+            power = getattr(estimator, "power", DEFAULT_POWER)
         self.power = power
         self.backend = backend
 

@@ -139,6 +139,10 @@ class PhaseDerivativeNet(torch.nn.Module):
     True
     """
 
+    # Of the least-squares weights (`phase_weights`), in training and in use:
+    # the confidences are relative to it.
+    power = 1.0
+
     def __init__(
         self,
         config,

@@ -116,6 +116,7 @@ class PhaseBrain(sb.Brain):
                 self.log_magnitude[:, start:stop],
                 self.log_magnitude[:, start - 1 : stop - 1],
                 derivatives,
+                self.hparams.network.power,
             )
             phasor = integrate(
                 derivatives, *weights, self.stft, self.before[:, -1]
@@ -374,8 +375,10 @@ if __name__ == "__main__":
         valid_data,
         valid_loader_kwargs=one,
     )
-    brain.evaluate(test_data, min_key="sc", test_loader_kwargs=one)
-    # `evaluate` has loaded the best checkpoint: that is what is exported.
+    # Loads the best checkpoint, which then is exported.
+    brain.on_evaluate_start(min_key="sc")
+    if not hparams["skip_test"]:
+        brain.evaluate(test_data, min_key="sc", test_loader_kwargs=one)
     run_on_main(
         save_pretrained,
         kwargs={
