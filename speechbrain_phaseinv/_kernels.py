@@ -90,11 +90,11 @@ def solve_rows(anchor, coupling, source, target, free):
 
 
 @njit(**_OPTIONS)
-def integrate(anchor, coupling, rotor, tilt, start, phasor, solution):
+def integrate(anchor, coupling, rotor, tilt, start, real, phasor, solution):
     """The recursion over frames of `integration`, [batch, time, freq].
 
     Writes the unit phasors and, for the adjoint, the solutions before they
-    were normalised.
+    were normalised. `real` holds the bins whose phasors are 1 or -1.
     """
     batch, time, freq = anchor.shape
     ratio = np.zeros((LANES, freq))
@@ -119,12 +119,15 @@ def integrate(anchor, coupling, rotor, tilt, start, phasor, solution):
                 u = complex(s.real / size, s.imag / size)
                 phasor[i, t, k] = u * tilt[i, t, k]
                 solution[i, t, k] = s
+            for k in real:
+                sign = 1.0 if phasor[i, t, k].real >= 0 else -1.0
+                phasor[i, t, k] = sign
             previous = phasor[i, t]
 
 
 @njit(**_OPTIONS)
 def integrate_adjoint(
-    anchor, coupling, rotor, tilt, solution, gradient, floor, y
+    anchor, coupling, rotor, tilt, solution, gradient, floor, real, y
 ):
     """Solve the adjoint systems, last frame first; see `integration`."""
     batch, time, freq = anchor.shape
@@ -155,6 +158,8 @@ def integrate_adjoint(
                 # Only a turn of s moves s / |s|: take the radial part out.
                 radial = (z.real * s.real + z.imag * s.imag) / size**2
                 target[k] = (z - radial * s) / size
+            for k in real:
+                target[k] = 0
             _substitute(ratio[j], inverse[j], ones, target, 0.0, row)
             for k in range(freq):
                 y[i, t, k] = row[k]

@@ -49,9 +49,11 @@ class EdgeStream:
         centre = 2 * self.offset + len(self.window)
         turns = k * centre % (2 * self.n_fft) / (2 * self.n_fft)
         self.to_start = np.exp(-2j * np.pi * turns).astype(np.complex64)
+        self.real = stft["real_bins"]
         squares = np.pad(self.window**2, (0, -len(self.window) % self.hop))
         steady = squares.reshape(-1, self.hop).sum(0)
         self.floor = spec["envelope_floor"] * steady.max()
+        self.real = spec["real_bins"]  # DC and Nyquist: 1 or -1
         # How many frames a pass of the estimator sees, starting how far back,
         # and for how many of them it answers.
         estimator = spec["estimator"]
@@ -181,9 +183,12 @@ class EdgeStream:
         anchor, coupling = weights(
             log, before, trust_time, trust_frequency, self.power
         )
-        return integrate(
+        phasor = integrate(
             time + advance, frequency, anchor, coupling, phasor, self.solve
         )
+        signs = np.where(phasor[self.real].real >= 0, 1, -1)
+        phasor[self.real] = signs
+        return phasor
 
     def _synthesise(self, spectrum):
         """Inverse transform and overlap-add: the samples that are final."""

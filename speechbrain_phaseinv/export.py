@@ -110,6 +110,7 @@ def describe(inverter):
     """Constants, sizes and latency: the contents of ``phaseinv.json``."""
     config, estimator = inverter.config, inverter.estimator
     stft = asdict(config)
+    stft["real_bins"] = list(config.real_bins)
     stft["window_samples"] = config.window_tensor(torch.float64).tolist()
     point = {
         "past": getattr(estimator, "history", 1),
@@ -131,6 +132,7 @@ def describe(inverter):
         "stft": stft,
         "estimator": point,
         "power": inverter.power,
+        "real_bins": list(config.real_bins),
         "envelope_floor": ENVELOPE_FLOOR,
         "limits": LIMITS,
         "sizes": sizes(inverter),

@@ -72,7 +72,10 @@ class SolverStep(torch.nn.Module):
     def __init__(self, config, power):
         super().__init__()
         self.power = power
-        self.register_buffer("advance", expected_advance(config))
+        self.register_buffer("advance", expected_advance(config).clone())
+        real = torch.zeros(1, config.num_bins, dtype=torch.bool)
+        real[:, config.real_bins] = True
+        self.register_buffer("real", real)
 
     def forward(
         self,
@@ -119,7 +122,9 @@ class SolverStep(torch.nn.Module):
         c, s = theta.cos(), theta.sin()
         c, s = x * c - y * s, x * s + y * c
         size = (c * c + s * s).sqrt()
-        return c / size, s / size
+        sign = torch.where(c >= 0, 1.0, -1.0)
+        c = torch.where(self.real, sign, c / size)
+        return c, torch.where(self.real, 0.0, s / size)
 
 
 def solve_by_halves(anchor, source, above):

@@ -15,6 +15,11 @@ z[k] = a[k] exp(j theta[k]) s[k]: what is left is to smooth
 
 on a path graph with the real weights l = L a^2 and g = G a^2, the problem of
 `tridiagonal`. The new phasor is s / |s| turned back by theta.
+
+The signal is real, and so is its STFT at DC and at Nyquist: there the phasor
+becomes 1 or -1, whichever is nearer. Recordings with rumble or an offset have
+much of their energy there, and the inverse transform would drop what lies in
+the imaginary part.
 """
 
 import math
@@ -149,7 +154,10 @@ def integrate(
     if rotor.numel() == 0:
         return rotor
     backend = tridiagonal.resolve(backend, rotor)
-    return _Integrate.apply(anchor, coupling, rotor, tilt, phasor, backend)
+    real = torch.tensor(config.real_bins)
+    return _Integrate.apply(
+        anchor, coupling, rotor, tilt, phasor, real, backend
+    )
 
 
 class _Integrate(torch.autograd.Function):
@@ -159,17 +167,19 @@ class _Integrate(torch.autograd.Function):
     S = (Z' - u Re(conj(u) Z')) / |s| with Z' = conj(tilt) Z, then y from
     A y = S, then l y, the cotangent of q; and q[t] = z[t-1] rotor[t] hands
     conj(rotor[t]) l y on to the frame before. Once all y are known the
-    rest is `tridiagonal`'s adjoint, for all frames at once.
+    rest is `tridiagonal`'s adjoint, for all frames at once. A phasor that was
+    made real has no slope.
     """
 
     @staticmethod
-    def forward(ctx, anchor, coupling, rotor, tilt, start, backend):
+    def forward(ctx, anchor, coupling, rotor, tilt, start, real, backend):
         run = _run_numba if backend == "numba" else _run_torch
-        phasor, solution = run(anchor, coupling, rotor, tilt, start)
+        phasor, solution = run(anchor, coupling, rotor, tilt, start, real)
         ctx.save_for_backward(
             anchor, coupling, rotor, tilt, start, phasor, solution
         )
         ctx.backend = backend
+        ctx.real = real
         return phasor
 
     @staticmethod
@@ -177,7 +187,7 @@ class _Integrate(torch.autograd.Function):
     def backward(ctx, gradient):
         anchor, coupling, rotor, tilt, start, phasor, s = ctx.saved_tensors
         run = _adjoint_numba if ctx.backend == "numba" else _adjoint_torch
-        y = run(anchor, coupling, rotor, tilt, s, gradient)
+        y = run(anchor, coupling, rotor, tilt, s, gradient, ctx.real)
         before = torch.cat([start.unsqueeze(1), phasor[:, :-1]], dim=1)
         # y is of double precision: it is as large as the weights are small.
         weighted = (anchor * y).to(rotor.dtype)
@@ -192,25 +202,26 @@ class _Integrate(torch.autograd.Function):
         d_coupling[..., 1:] = d_steps.clamp(-limit, limit)
         d_rotor = weighted * before.conj()
         d_tilt = total * (s / s.abs()).conj()
-        return d_anchor, d_coupling, d_rotor, d_tilt, handed[:, 0], None
+        d_tilt[..., ctx.real] = 0
+        return d_anchor, d_coupling, d_rotor, d_tilt, handed[:, 0], None, None
 
 
-def _run_numba(anchor, coupling, rotor, tilt, start):
+def _run_numba(anchor, coupling, rotor, tilt, start, real):
     from . import _kernels
 
     phasor = torch.empty_like(rotor, device="cpu").contiguous()
     solution = torch.empty_like(phasor)
-    inputs = _arrays(anchor, coupling, rotor, tilt, start)
+    inputs = _arrays(anchor, coupling, rotor, tilt, start, real)
     _kernels.integrate(*inputs, phasor.numpy(), solution.numpy())
     return phasor.to(rotor.device), solution.to(rotor.device)
 
 
-def _adjoint_numba(anchor, coupling, rotor, tilt, solution, gradient):
+def _adjoint_numba(anchor, coupling, rotor, tilt, solution, gradient, real):
     from . import _kernels
 
     y = torch.empty(rotor.shape, dtype=torch.complex128)
     inputs = _arrays(anchor, coupling, rotor, tilt, solution, gradient)
-    _kernels.integrate_adjoint(*inputs, CANCELLED, y.numpy())
+    _kernels.integrate_adjoint(*inputs, CANCELLED, real.numpy(), y.numpy())
     return y.to(rotor.device)
 
 
@@ -221,7 +232,7 @@ def _arrays(*tensors):
     ]
 
 
-def _run_torch(anchor, coupling, rotor, tilt, start):
+def _run_torch(anchor, coupling, rotor, tilt, start, real):
     inverse, ratio = tridiagonal.factor(anchor, coupling)
     phasors, solutions = [], []
     for t in range(rotor.shape[1]):
@@ -231,12 +242,14 @@ def _run_torch(anchor, coupling, rotor, tilt, start):
         )
         s = torch.where(s == 0, target, s)
         start = s / s.abs() * tilt[:, t]
+        sign = torch.where(start[:, real].real >= 0, 1.0, -1.0)
+        start[:, real] = sign.to(start.dtype)
         phasors.append(start)
         solutions.append(s)
     return torch.stack(phasors, dim=1), torch.stack(solutions, dim=1)
 
 
-def _adjoint_torch(anchor, coupling, rotor, tilt, solution, gradient):
+def _adjoint_torch(anchor, coupling, rotor, tilt, solution, gradient, real):
     inverse, ratio = tridiagonal.factor(anchor, coupling)
     ones = torch.ones_like(anchor[:, 0], dtype=torch.float64)
     ys, carry = [], 0
@@ -247,6 +260,7 @@ def _adjoint_torch(anchor, coupling, rotor, tilt, solution, gradient):
         # Only a turn of s moves s / |s|: take the radial part out.
         z = (z - u * (u.conj() * z).real) / size
         z = torch.where(size < CANCELLED, 0, z)
+        z[:, real] = 0
         y = tridiagonal.substitute(inverse[:, t], ratio[:, t], ones, z, 0.0)
         carry = anchor[:, t] * y * rotor[:, t].conj()
         ys.append(y)

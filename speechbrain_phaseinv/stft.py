@@ -129,6 +129,16 @@ class StftConfig:
         return self.n_fft // 2 + 1
 
     @property
+    def real_bins(self):
+        """Bins where the STFT of a real signal is real: DC and Nyquist.
+
+        Nyquist, the last bin, exists where `n_fft` is even; and with a window
+        of odd length in it, referred to the window's centre, it is imaginary.
+        """
+        even = self.n_fft % 2 == 0 and self.win_length % 2 == 0
+        return (0, self.num_bins - 1) if even else (0,)
+
+    @property
     def window_offset(self):
         """Samples of `n_fft` that stand before the window's first."""
         return (self.n_fft - self.win_length) // 2

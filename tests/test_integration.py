@@ -96,6 +96,7 @@ def test_each_frame_is_the_least_squares_solution():
     system = torch.cat([rows, torch.sqrt(lateral)[:, None] * difference])
     right = torch.cat([rows @ target, torch.zeros(8, dtype=target.dtype)])
     z = torch.linalg.lstsq(system, right[:, None]).solution[:, 0]
+    z[[0, 8]] = z[[0, 8]].real.to(z.dtype)  # DC and Nyquist of a real signal
 
     derivatives = PhaseDerivatives(time[None, None], frequency[None, None])
     anchor, coupling = phase_weights(
@@ -109,6 +110,22 @@ def test_each_frame_is_the_least_squares_solution():
         torch.polar(torch.ones(9, dtype=torch.float64), psi)[None],
     )
     assert (found[0, 0] - torch.sgn(z)).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_dc_and_nyquist_are_real_as_of_a_real_signal(config, backend):
+    signal = torch.randn(1, 8000, dtype=torch.float64)
+    true = analysis(signal, config) * config.centre_phasor(torch.complex128)
+    generator = torch.Generator().manual_seed(0)
+    derivatives = PhaseDerivatives(
+        *3 * torch.randn(2, *true.shape, generator=generator)
+    )
+    ones = torch.ones(true.shape)
+    found = integrate(derivatives, ones, ones, config, backend=backend)
+    for k in config.real_bins:
+        assert (true[..., k].imag.abs() < 1e-9).all()
+        assert (found[..., k].abs() == 1).all() and not found[..., k].imag.any()
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
