@@ -276,7 +276,8 @@ def soak(inverter, hours, chunks=CHUNKS, report=lambda text: None):
             if start is not None:
                 last.append(head)
                 played.append(found)
-        memory.append(resident_memory())
+        if start is None:  # the last minute is kept for the comparison
+            memory.append(resident_memory())
         if block % 360 == 359:
             report(
                 f"{(block + 1) * BLOCK_SECONDS / 3600:g} h: "
@@ -284,7 +285,7 @@ def soak(inverter, hours, chunks=CHUNKS, report=lambda text: None):
             )
     seconds = time.process_time() - begin
     # What the process needs at all, it has by then.
-    settled = memory[min(max(blocks // 100, 6), blocks - 1)]
+    settled = memory[min(max(blocks // 100, 6), len(memory) - 1)]
     found = {
         "hours": blocks * BLOCK_SECONDS / 3600,
         "frames": stream.state.frames,
