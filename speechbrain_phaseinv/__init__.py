@@ -6,12 +6,15 @@ The data flows one way, one module a step:
 - `stft`: the description of a transform, analysis, synthesis;
 - `derivatives`: what the derivatives of a phase are, and those of a known one;
 - `gradient_theorem`: these derivatives from log-magnitudes, without training;
+- `network`, `pretrained`: the same by eight thousand trained parameters;
 - `integration`: from derivatives to phases, by least squares;
 - `tridiagonal`: the system behind it, solved in linear time;
 - `inversion`: the whole chain, `SpectrogramInverter`;
 - `streaming`: `InversionStream`, frames in and samples out;
 - `transforms`: `PhaseInversion`, for `torchaudio.transforms.GriffinLim`;
 - `griffinlim`: iterations that refine a result offline;
+- `evaluation`: methods side by side, with `metrics` and `summary`;
+- `export`, `edge`: the step for devices, and a runtime in NumPy alone;
 - `cli`: the command ``phaseinv``.
 
 Begin with `SpectrogramInverter`, or with `PhaseInversion` if you come from
