@@ -3,7 +3,8 @@
 Magnitudes go in, speech comes out, without iterations and frame by frame.
 The data flows one way, one module a step:
 
-- `stft`: the description of a transform, analysis, synthesis;
+- `config`: the description of a transform, `StftConfig`;
+- `stft`: analysis and synthesis;
 - `derivatives`: what the derivatives of a phase are, and those of a known one;
 - `gradient_theorem`: these derivatives from log-magnitudes, without training;
 - `network`, `pretrained`: the same by eight thousand trained parameters;
@@ -30,7 +31,7 @@ _HOMES = {
     "InversionStream": "streaming",
     "PhaseInversion": "transforms",
     "SpectrogramInverter": "inversion",
-    "StftConfig": "stft",
+    "StftConfig": "config",
     "analysis": "stft",
     "phase_inversion": "transforms",
     "synthesis": "stft",

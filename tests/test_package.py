@@ -18,7 +18,8 @@ README = Path(__file__).parent.parent / "README.md"
 # torchaudio cannot be loaded. The data flows one way: a module imports only
 # what stands before it.
 LAYERS = [
-    {"stft", "_kernels"},
+    {"config", "_kernels"},
+    {"stft"},
     {"derivatives", "tridiagonal"},
     {"gradient_theorem", "integration", "griffinlim"},
     {"network", "losses"},
