@@ -149,7 +149,7 @@ def solve_by_halves(anchor, source, above):
     >>> above = torch.tensor([[1.0, 1.0, 0.0]])
     >>> source = anchor * torch.tensor([[0.0, 30.0, 3.0]])
     >>> solve_by_halves(anchor, source, above)
-    tensor([[1.4286, 2.8571, 2.9286]])
+    tensor([[2.0455, 4.0909, 3.5455]])
     """
     size = anchor.shape[-1]
     # Lone bins, coupled to nothing, make the number a power of two.

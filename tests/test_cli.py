@@ -371,10 +371,16 @@ def test_control_c_ends_the_process_quietly(here):
         [sys.executable, "-m", "speechbrain_phaseinv.cli", "reconstruct"]
         + ["in.wav", "out.wav", "--n-iter", "100000"],
         stderr=subprocess.PIPE,
+        # Where the tests run in the background, the signal is ignored, and
+        # that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     time.sleep(6)  # well into the iterations, which take hours
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    try:
+        _, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert b"Traceback" not in errors
     assert names(here) == ["in.wav"]
