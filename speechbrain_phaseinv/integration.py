@@ -201,7 +201,7 @@ class _Integrate(torch.autograd.Function):
         d_steps = -(y.diff().conj() * s.diff()).real
         d_coupling[..., 1:] = d_steps.clamp(-limit, limit)
         d_rotor = weighted * before.conj()
-        d_tilt = total * (s / s.abs()).conj()
+        d_tilt = total * phasor.conj() * tilt  # z = u tilt: u without 0 / 0
         d_tilt[..., ctx.real] = 0
         return d_anchor, d_coupling, d_rotor, d_tilt, handed[:, 0], None, None
 
