@@ -23,6 +23,7 @@ the imaginary part.
 """
 
 import math
+from functools import lru_cache
 
 import torch
 
@@ -154,10 +155,17 @@ def integrate(
     if rotor.numel() == 0:
         return rotor
     backend = tridiagonal.resolve(backend, rotor)
-    real = torch.tensor(config.real_bins)
+    real = _real_bins(config)
     return _Integrate.apply(
         anchor, coupling, rotor, tilt, phasor, real, backend
     )
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _real_bins(config):
+    """Made once: a stream asks for it at every frame."""
+    return torch.tensor(config.real_bins)
 
 
 class _Integrate(torch.autograd.Function):

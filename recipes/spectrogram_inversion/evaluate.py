@@ -21,34 +21,11 @@ from audio import UtteranceDataset
 from metrics import inversion_metrics, mean_and_interval
 from prepare import data_root, prepare
 
+from speechbrain_phaseinv.evaluation import torchaudio_griffin_lim
 from speechbrain_phaseinv.gradient_theorem import GradientTheorem
 from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.pretrained import load_pretrained
 from speechbrain_phaseinv.stft import StftConfig, analysis
-
-
-def griffin_lim(config, iterations):
-    """torchaudio's, as an inversion [batch, time, freq] -> [batch, samples]"""
-    from torchaudio.functional import griffinlim
-
-    window = config.window_tensor()
-
-    def invert(magnitude, length):
-        torch.manual_seed(0)
-        return griffinlim(
-            magnitude.transpose(1, 2),
-            window,
-            config.n_fft,
-            config.hop_length,
-            config.win_length,
-            1.0,
-            iterations,
-            0.99,
-            length,
-            True,
-        )
-
-    return invert
 
 
 def methods(arguments, config):
@@ -56,7 +33,7 @@ def methods(arguments, config):
     table = {}
     for iterations in arguments.griffin_lim:
         name = f"Griffin-Lim {iterations}"
-        table[name] = griffin_lim(config, iterations)
+        table[name] = torchaudio_griffin_lim(config, iterations)
     for ahead in (0, 1):
         table[f"gradient theorem, look-ahead {ahead}"] = SpectrogramInverter(
             config, estimator=GradientTheorem(config, ahead)
