@@ -33,6 +33,7 @@ from speechbrain_phaseinv.integration import (
 )
 from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.losses import derivative_loss, magnitude_loss
+from speechbrain_phaseinv.network import PhaseDerivativeNet
 from speechbrain_phaseinv.pretrained import load_pretrained, save_pretrained
 from speechbrain_phaseinv.stft import analysis, synthesis
 
@@ -237,7 +238,7 @@ class PhaseBrain(sb.Brain):
         """
         matrices, others = [], []
         for name, p in self.hparams.network.named_parameters():
-            inner = p.dim() > 1 and not name.startswith("last")
+            inner = p.dim() > 1 and "last" not in name.split(".")
             (matrices if inner else others).append(p)
         self.optimizers_dict = {
             "muon": Muon(
@@ -379,10 +380,12 @@ if __name__ == "__main__":
     brain.on_evaluate_start(min_key="sc")
     if not hparams["skip_test"]:
         brain.evaluate(test_data, min_key="sc", test_loader_kwargs=one)
-    run_on_main(
-        save_pretrained,
-        kwargs={
-            "network": hparams["network"],
-            "folder": Path(hparams["output_folder"], "pretrained"),
-        },
-    )
+    # Any other network stays in its checkpoint.
+    if isinstance(hparams["network"], PhaseDerivativeNet):
+        run_on_main(
+            save_pretrained,
+            kwargs={
+                "network": hparams["network"],
+                "folder": Path(hparams["output_folder"], "pretrained"),
+            },
+        )
