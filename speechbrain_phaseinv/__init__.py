@@ -13,6 +13,7 @@ The data flows one way, one module a step:
 - `inversion`: the whole chain, `SpectrogramInverter`;
 - `streaming`: `InversionStream`, frames in and samples out;
 - `transforms`: `PhaseInversion`, for `torchaudio.transforms.GriffinLim`;
+- `resynthesizer`: `Resynthesizer`, the last step of a SpeechBrain enhancer;
 - `griffinlim`: iterations that refine a result offline;
 - `evaluation`: methods side by side, with `metrics` and `summary`;
 - `export`, `edge`: the step for devices, and a runtime in NumPy alone;
@@ -30,6 +31,7 @@ _HOMES = {
     "GradientTheorem": "gradient_theorem",
     "InversionStream": "streaming",
     "PhaseInversion": "transforms",
+    "Resynthesizer": "resynthesizer",
     "SpectrogramInverter": "inversion",
     "StftConfig": "config",
     "analysis": "stft",

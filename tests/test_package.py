@@ -25,7 +25,7 @@ LAYERS = [
     {"network", "losses"},
     {"pretrained"},
     {"inversion"},
-    {"transforms", "streaming"},
+    {"transforms", "streaming", "resynthesizer"},
 ]
 
 
