@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import soundfile
 from conftest import synthetic_speech
+from tensorboard.backend.event_processing.event_accumulator import (
+    EventAccumulator,
+)
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "spectrogram_inversion"
@@ -162,7 +165,14 @@ def test_a_run_resumes_exports_and_can_be_evaluated(tmp_path):
     data = manifest(tmp_path, counts)
     output = tmp_path / "out"
     python = [sys.executable]
-    run(python, data, output, "--number_of_epochs=1")
+    logs = output / "tensorboard"
+    run(
+        python,
+        data,
+        output,
+        "--number_of_epochs=1",
+        f"--tensorboard_folder={logs}",
+    )
     log = run(python, data, output, "--number_of_epochs=2", "--precision=bf16")
     assert "Going into epoch 2" in log and "Going into epoch 1" not in log
     for name in (
@@ -182,6 +192,9 @@ def test_a_run_resumes_exports_and_can_be_evaluated(tmp_path):
     lines = (output / "train_log.txt").read_text().splitlines()
     assert len(lines) == 4  # two epochs, and a test after each run
     assert all("sc:" in line and "nan" not in line for line in lines)
+    events = EventAccumulator(str(logs)).Reload().Tags()
+    assert {"sc/valid", "loss/train", "sc/test"} <= set(events["scalars"])
+    assert "001/0" in events["audio"]
 
     import evaluate  # the recipe's, not Hugging Face's
 

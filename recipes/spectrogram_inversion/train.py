@@ -14,6 +14,7 @@ Start reading at the bottom.
 
 import logging
 import sys
+from functools import cached_property
 from pathlib import Path
 
 import speechbrain as sb
@@ -24,6 +25,7 @@ from metrics import inversion_metrics, mean_and_interval, write_samples
 from muon import Muon
 from prepare import data_root, prepare
 from speechbrain.utils.distributed import if_main_process, run_on_main
+from speechbrain.utils.train_logger import TensorboardLogger
 
 from speechbrain_phaseinv.derivatives import phase_derivatives
 from speechbrain_phaseinv.integration import (
@@ -202,6 +204,10 @@ class PhaseBrain(sb.Brain):
             name = "test" if stage == sb.Stage.TEST else f"{epoch:03d}"
             folder = Path(self.hparams.output_folder, "samples", name)
             write_samples(folder, str(count), waveform, batch, self.stft)
+            if self.tensorboard is not None:
+                self.tensorboard.log_audio(
+                    f"{name}/{count}", waveform.cpu(), self.stft.sample_rate
+                )
         return torch.tensor(metrics["sc"])
 
     def on_stage_start(self, stage, epoch=None):
@@ -216,7 +222,7 @@ class PhaseBrain(sb.Brain):
         table = mean_and_interval(self.metrics)
         stats = {name: round(mean, 4) for name, (mean, _) in table.items()}
         if stage == sb.Stage.VALID:
-            self.hparams.train_logger.log_stats(
+            self.log_stats(
                 {"epoch": epoch, "steps": self.optimizer_step},
                 train_stats={"loss": self.train_loss},
                 valid_stats=stats,
@@ -225,10 +231,22 @@ class PhaseBrain(sb.Brain):
                 meta=stats, min_keys=["sc"], num_to_keep=2
             )
         else:
-            self.hparams.train_logger.log_stats(
+            self.log_stats(
                 {"epoch loaded": self.hparams.epoch_counter.current},
                 test_stats=stats,
             )
+
+    def log_stats(self, meta, **stats):
+        """To the log file and, if it is wanted, to TensorBoard."""
+        self.hparams.train_logger.log_stats(meta, **stats)
+        if self.tensorboard is not None:
+            self.tensorboard.log_stats(meta, **stats)
+
+    @cached_property
+    def tensorboard(self):
+        """TensorBoard's logger, or None."""
+        folder = getattr(self.hparams, "tensorboard_folder", None)
+        return None if folder is None else TensorboardLogger(folder)
 
     def init_optimizers(self):
         """Muon for the matrices, AdamW for biases and the last layer.
