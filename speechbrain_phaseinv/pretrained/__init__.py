@@ -134,15 +134,7 @@ def load_pretrained(source, config=None):
     if config is None:
         config = StftConfig(**hyperparameters["stft"])
     network = PhaseDerivativeNet(config, **hyperparameters["network"])
-    with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
-        weights = {name: torch.from_numpy(arrays[name]) for name in arrays}
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(
-            f"the weights in {folder} do not fit: {error}"
-        ) from None
-    return network.eval().requires_grad_(False)
+    return load_weights(network, folder / "weights.npz")
 
 
 def save_pretrained(network, folder, notes=None):
@@ -169,11 +161,7 @@ def save_pretrained(network, folder, notes=None):
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = {
-        name: value.detach().cpu().numpy()
-        for name, value in network.state_dict().items()
-    }
-    np.savez(folder / "weights.npz", **arrays)
+    save_weights(network, folder / "weights.npz")
     hyperparameters = {
         "stft": asdict(network.config),
         "network": network.hyperparameters,
@@ -181,6 +169,45 @@ def save_pretrained(network, folder, notes=None):
     }
     text = json.dumps(hyperparameters, indent=2) + "\n"
     (folder / "hyperparameters.json").write_text(text, encoding="utf-8")
+
+
+def load_weights(module, path):
+    """Read a module's weights; it comes back frozen, in evaluation mode.
+
+    Arguments
+    ---------
+    module : torch.nn.Module
+        Built as it was when it was saved.
+    path : str or Path
+        Written by `save_weights`, of any name.
+
+    Returns
+    -------
+    module : torch.nn.Module
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If the weights do not fit, or are not plain arrays.
+    """
+    with np.load(path, allow_pickle=False) as arrays:
+        weights = {name: torch.from_numpy(arrays[name]) for name in arrays}
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"the weights in {path} do not fit: {error}") from None
+    return module.eval().requires_grad_(False)
+
+
+def save_weights(module, path):
+    """Write a module's weights as plain arrays, under exactly this name."""
+    arrays = {
+        name: value.detach().cpu().numpy()
+        for name, value in module.state_dict().items()
+    }
+    with open(path, "wb") as file:
+        np.savez(file, **arrays)
 
 
 def read_hyperparameters(folder):
