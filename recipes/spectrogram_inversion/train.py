@@ -67,8 +67,8 @@ class PhaseBrain(sb.Brain):
     def begin_excerpts(self, waveform):
         """Analyse excerpts; the first rollout begins with the true phase."""
         stft = analysis(waveform, self.stft)
-        magnitude = stft.abs()
-        phase = stft / magnitude.clamp_min(1e-20)
+        phase = stft / stft.abs().clamp_min(1e-20)
+        magnitude = self.given(stft)
         # The first frames hang over the excerpt's border: context only.
         history = self.hparams.network.history
         start = self.hparams.edge_frames + history
@@ -102,7 +102,7 @@ class PhaseBrain(sb.Brain):
         """
         if stage != sb.Stage.TRAIN:
             batch = batch.to(self.device)
-            magnitude = analysis(batch, self.stft).abs()
+            magnitude = self.given(analysis(batch, self.stft))
             inverter = SpectrogramInverter(
                 self.stft, estimator=self.hparams.network
             )
@@ -305,6 +305,13 @@ class PhaseBrain(sb.Brain):
                 self.optimizer_step += 1
                 return
         super().optimizers_step()
+
+    def given(self, stft):
+        """The magnitudes to invert: the true ones, or what a front end, such
+        as a mel spectrogram and its inversion, makes of them."""
+        front_end = getattr(self.hparams, "front_end", None)
+        magnitude = stft.abs()
+        return magnitude if front_end is None else front_end(magnitude)
 
     @property
     def stft(self):
