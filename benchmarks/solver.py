@@ -20,136 +20,26 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import argparse
 import json
 import sys
-import time
 
 import mpmath
 import numpy as np
-import scipy.linalg
-import scipy.sparse
+import scipy
 import torch
-from quality import machine
 
 from speechbrain_phaseinv.audio import replacing
+from speechbrain_phaseinv.compare import machine
+from speechbrain_phaseinv.solvers import (
+    OURS,
+    SOLVERS,
+    frames_of,
+    growth_exponent,
+    measure_times,
+)
 from speechbrain_phaseinv.summary import format_table
-from speechbrain_phaseinv.tridiagonal import solve_ladder
 
 BINS = (257, 513, 1025, 2049, 4097)
 
 
-def frames_of(bins, count, decades, dtype, smooth=False, seed=0):
-    """Random frames: weights over so many decades, targets on a circle.
-
-    Smooth weights wander from bin to bin as those of a spectrum do; others
-    are drawn one by one, log-uniformly, which is as hard as it can get.
-    """
-    random = np.random.default_rng(seed)
-    level = random.uniform(0, 1, (2, count, bins))
-    if smooth:
-        level = random.standard_normal((count, bins)).cumsum(-1)
-        level -= level.min(-1, keepdims=True)
-        level /= level.max(-1, keepdims=True)
-        # The coupling is weighted by the mean of two bins, the anchor by one.
-        level = np.stack([level, (level + np.roll(level, 1, -1)) / 2])
-    weights = 10 ** (decades * (level - 0.5))
-    angle = random.uniform(-np.pi, np.pi, (count, bins))
-    anchor, coupling = weights.astype(dtype)
-    coupling[:, 0] = 0
-    precision = np.result_type(dtype, np.complex64)
-    return anchor, coupling, np.exp(1j * angle).astype(precision)
-
-
-# Solvers of many frames at once: l, g, q of shape [frames, bins].
-
-
-def ladder(anchor, coupling, target):
-    """Ours, one call for all frames."""
-    return solve_ladder(*map(torch.from_numpy, (anchor, coupling, target)))
-
-
-def ladder_single(anchor, coupling, target):
-    """Ours, one call a frame: what a stream pays, torch's overhead included."""
-    rows = map(torch.from_numpy, (anchor, coupling, target))
-    return torch.stack([solve_ladder(*row) for row in zip(*rows)])
-
-
-def per_frame(solve):
-    """A solver of many frames from a solver of one."""
-
-    def solve_all(anchor, coupling, target):
-        rows = zip(anchor, coupling, target)
-        return np.stack([solve(*row) for row in rows])
-
-    return solve_all
-
-
-def bands(anchor, coupling, target):
-    """The diagonal, the one below it, and the right-hand side."""
-    diagonal = anchor + coupling
-    diagonal[:-1] += coupling[1:]
-    return diagonal, -coupling[1:], anchor * target
-
-
-def dense(anchor, coupling, target):
-    """The matrix with all its zeros, as complex numbers."""
-    diagonal, lower, right = bands(anchor, coupling, target)
-    bins = len(diagonal)
-    matrix = np.zeros((bins, bins), dtype=target.dtype)
-    index = np.arange(bins)
-    matrix[index, index] = diagonal
-    matrix[index[1:], index[:-1]] = lower
-    matrix[index[:-1], index[1:]] = lower
-    return np.linalg.solve(matrix, right)
-
-
-def banded(anchor, coupling, target):
-    """scipy's solver of banded matrices, two bands."""
-    diagonal, lower, right = bands(anchor, coupling, target)
-    matrix = np.zeros((2, len(diagonal)), dtype=target.dtype)
-    matrix[0] = diagonal
-    matrix[1, :-1] = lower
-    return scipy.linalg.solveh_banded(matrix, right, lower=True)
-
-
-def ptsv(anchor, coupling, target):
-    """LAPACK's tridiagonal solver, cptsv or zptsv."""
-    return ptsv_bare(*ptsv_inputs(anchor, coupling, target))
-
-
-def ptsv_inputs(anchor, coupling, target):
-    """What ptsv wants: a complex band below the diagonal."""
-    diagonal, lower, right = bands(anchor, coupling, target)
-    return diagonal, lower.astype(target.dtype), right
-
-
-def ptsv_bare(diagonal, lower, right):
-    """The call alone."""
-    single = right.dtype == np.complex64
-    routine = scipy.linalg.lapack.cptsv if single else scipy.linalg.lapack.zptsv
-    *_, solution, info = routine(diagonal, lower, right)
-    if info:
-        raise np.linalg.LinAlgError(f"ptsv: info {info}")
-    return solution
-
-
-def sparse(anchor, coupling, target):
-    """scipy's sparse LU (SuperLU)."""
-    diagonal, lower, right = bands(anchor, coupling, target)
-    matrix = scipy.sparse.diags_array(
-        [lower, diagonal, lower], offsets=[-1, 0, 1], dtype=target.dtype
-    )
-    return scipy.sparse.linalg.spsolve(matrix.tocsc(), right)
-
-
-OURS = "ladder (ours)"
-SOLVERS = {
-    OURS: ladder,
-    "ladder, a call a frame": ladder_single,
-    "ptsv": per_frame(ptsv),
-    "ptsv, bare": per_frame(ptsv_bare),
-    "solveh_banded": per_frame(banded),
-    "sparse spsolve": per_frame(sparse),
-    "dense solve": per_frame(dense),
-}
 # Those that compute the very same numbers as another.
 SAME = ("ladder, a call a frame", "ptsv, bare")
 
@@ -201,45 +91,6 @@ def measure_errors(bins, decades, dtype, smooth, count):
         # A dense solve of thousands says nothing new, slowly.
         and (name != "dense solve" or bins <= 513)
     }
-
-
-def elapsed(solve, *inputs, repeat=1):
-    """CPU time of some calls, in seconds."""
-    start = time.process_time()
-    for _ in range(repeat):
-        solve(*inputs)
-    return time.process_time() - start
-
-
-def measure_times(solvers, bins, dtype, rounds, seconds):
-    """Median time per frame of each solver, in seconds, taking turns."""
-    frames = frames_of(bins, 128, 2, dtype)
-    tasks = {}
-    for name, solve in solvers.items():
-        inputs = frames
-        if name == "ptsv, bare":
-            rows = [ptsv_inputs(*row) for row in zip(*frames)]
-            inputs = tuple(np.stack(column) for column in zip(*rows))
-        solve(*(x[:1] for x in inputs))  # compile, page in
-        once = elapsed(solve, *(x[:1] for x in inputs))
-        count = int(np.clip(seconds / once, 1, len(frames[0])))
-        inputs = tuple(x[:count] for x in inputs)
-        # A turn lasts long enough to forget what the others left in caches.
-        repeat = max(int(seconds / elapsed(solve, *inputs)), 1)
-        turns = rounds if once < 0.3 else 3 if once < 2 else 1
-        tasks[name] = solve, inputs, repeat, turns
-    times = {name: [] for name in tasks}
-    for turn in range(rounds):
-        for name, (solve, inputs, repeat, turns) in tasks.items():
-            if turn < turns:
-                spent = elapsed(solve, *inputs, repeat=repeat)
-                times[name].append(spent / repeat / len(inputs[0]))
-    return {name: float(np.median(x)) for name, x in times.items()}
-
-
-def growth_exponent(bins, times):
-    """Slope of time against number of bins, both logarithmic."""
-    return float(np.polyfit(np.log(bins), np.log(times), 1)[0])
 
 
 def main(arguments=None):

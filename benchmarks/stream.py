@@ -44,7 +44,6 @@ from unittest import mock
 
 import numpy as np
 import torch
-from quality import machine
 
 from speechbrain_phaseinv import (
     InversionStream,
@@ -56,6 +55,7 @@ from speechbrain_phaseinv import (
     streaming,
 )
 from speechbrain_phaseinv.audio import replacing
+from speechbrain_phaseinv.compare import machine
 from speechbrain_phaseinv.network import PhaseDerivativeNet
 from speechbrain_phaseinv.pretrained import find_pretrained, load_pretrained
 from speechbrain_phaseinv.stft import analysis_step

@@ -15,7 +15,9 @@ The data flows one way, one module a step:
 - `transforms`: `PhaseInversion`, for `torchaudio.transforms.GriffinLim`;
 - `resynthesizer`: `Resynthesizer`, the last step of a SpeechBrain enhancer;
 - `griffinlim`: iterations that refine a result offline;
+- `methods`, `peers`: what is compared with what;
 - `evaluation`: methods side by side, with `metrics` and `summary`;
+- `compare`, `report`: all figures of a comparison, and a page that shows them;
 - `export`, `edge`: the step for devices, and a runtime in NumPy alone;
 - `cli`: the command ``phaseinv``.
 

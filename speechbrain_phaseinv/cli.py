@@ -5,6 +5,7 @@ What fails because of its input fails with one line on stderr and exit status
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -80,6 +81,7 @@ def build_parser():
     _add_invert(commands)
     _add_stream(commands)
     _add_export(commands)
+    _add_compare(commands)
     return parser
 
 
@@ -241,6 +243,62 @@ def _add_export(commands):
     parser.set_defaults(run=run_export)
 
 
+def _add_compare(commands):
+    parser = commands.add_parser(
+        "compare",
+        help="measure, draw and play methods side by side",
+        description=(
+            "Throw the phase of recordings away, let each method find it "
+            "again, and write a table, results.json, results.csv and a page, "
+            "report.html, that shows and plays it all without a network."
+        ),
+        epilog=(
+            "Peers are left out where they are not installed: pip install "
+            "pghipy lws. The page holds excerpts of the recordings."
+        ),
+    )
+    parser.add_argument(
+        "paths", nargs="+", metavar="IN", help="recordings, or folders of them"
+    )
+    parser.add_argument(
+        "--out",
+        default="comparison",
+        metavar="DIR",
+        help="folder for the results (default: comparison)",
+    )
+    parser.add_argument(
+        "--sample-rate",
+        type=int,
+        metavar="HZ",
+        help="other recordings are resampled (default: what most have)",
+    )
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="the first N recordings only"
+    )
+    parser.add_argument(
+        "--examples",
+        type=int,
+        default=3,
+        metavar="N",
+        help="recordings to listen to on the page (default: 3)",
+    )
+    parser.add_argument(
+        "--methods",
+        metavar="A,B",
+        help="which methods, with commas (default: all; a wrong one lists "
+        "them)",
+    )
+    parser.add_argument(
+        "--weights",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="folders of weights of your own training, to be added",
+    )
+    _add_stft_options(parser)
+    parser.set_defaults(run=run_compare)
+
+
 def _add_stft_options(parser, hop_required=False):
     group = parser.add_argument_group("the STFT, lengths in samples")
     group.add_argument(
@@ -366,6 +424,42 @@ def run_export(args):
     except (ExportError, ImportError) as error:
         _complain(error)
         return 2
+    return 0
+
+
+def run_compare(args):
+    """``phaseinv compare``: recordings in, a table and a page out."""
+    for name in ("limit", "examples"):
+        number = getattr(args, name)
+        if number is not None and number < (name == "limit"):
+            raise ValueError(f"--{name} {number} is too small.")
+    out = Path(args.out)
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"{out.parent}: no such folder, for --out.")
+    # One thread for everyone; libraries read this when they are imported.
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+    from . import compare
+    from .reconstruct import stft_for
+    from .report import write_report
+
+    files = compare.recordings(args.paths)[: args.limit]
+    names = args.methods and args.methods.split(",")
+    results, examples = compare.run(
+        files,
+        compare.choose(names, args.weights),
+        lambda rate: stft_for(
+            rate, args.n_fft, args.win_length, args.hop_length, args.window
+        ),
+        args.sample_rate,
+        args.examples,
+    )
+    out.mkdir(exist_ok=True)
+    compare.write(results, out)
+    write_report(results, examples, out / "report.html")
+    print(compare.text(results))
+    print(f"wrote {out / 'report.html'}, results.json and results.csv")
     return 0
 
 

@@ -1,120 +1,20 @@
 """Methods side by side: same magnitudes, same clock, same scores.
 
-The command line, the benchmarks and the recipes all compare through here. A
-method is a function that builds, for one transform, an inverter: magnitudes
-[batch, time, freq] and a length in samples in, waveform [batch, samples] out.
-`METHODS` names those that this package and its dependencies provide; where one
-cannot be built, its builder raises `Unavailable` with the reason.
+The command line, the benchmarks and the recipes all compare through here;
+what they compare are `methods` and `peers`.
 """
 
 import time
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from . import metrics
-from .audio import read_audio
-from .griffinlim import griffin_lim
-from .inversion import SpectrogramInverter
-from .stft import analysis, synthesis
+from .audio import read_audio, resample
+from .methods import Unavailable
+from .stft import StftConfig, analysis
 from .summary import SCORES, TIMES, mean_of
-
-
-class Unavailable(Exception):
-    """A method cannot be built here; the message is one line that says why."""
-
-
-def phase_inversion(inverter, n_iter=0):
-    """This package's own inversion, and iterations if wanted.
-
-    Arguments
-    ---------
-    inverter : SpectrogramInverter
-        At the operating point wanted.
-    n_iter : int
-        Fast Griffin-Lim iterations that follow.
-
-    Returns
-    -------
-    invert : callable
-        (magnitude [batch, time, freq], length) -> waveform [batch, length].
-    """
-    config = inverter.config
-
-    @torch.no_grad()
-    def invert(magnitude, length):
-        stft = inverter.invert(magnitude)
-        if n_iter:
-            stft = griffin_lim(magnitude, config, stft, n_iter, length=length)
-        return synthesis(stft, config, length)
-
-    return invert
-
-
-def operating_point(estimator, lookahead, n_iter=0, **options):
-    """A method of ours: (config) -> invert, see `SpectrogramInverter`."""
-
-    def make(config):
-        try:
-            inverter = SpectrogramInverter(
-                config, lookahead, estimator, **options
-            )
-        except ValueError as error:  # no weights for this transform
-            raise Unavailable(str(error)) from None
-        return phase_inversion(inverter, n_iter)
-
-    return make
-
-
-def torchaudio_griffin_lim(config, n_iter=32, seed=0):
-    """torchaudio's fast Griffin-Lim, from random phases of a fixed seed."""
-    try:
-        from torchaudio.transforms import GriffinLim
-    except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise Unavailable(
-            f"torchaudio cannot be imported: {reason[0]}"
-        ) from None
-
-    def window(_, **options):
-        return config.window_tensor(**options)
-
-    @torch.no_grad()
-    def invert(magnitude, length):
-        if length <= config.n_fft // 2:
-            raise Unavailable(
-                f"torchaudio pads by reflection, which takes more than the "
-                f"{length} samples there are: {config.n_fft // 2 + 1}"
-            )
-        transform = GriffinLim(
-            config.n_fft,
-            n_iter,
-            config.win_length,
-            config.hop_length,
-            window,
-            power=1.0,
-            wkwargs={"dtype": magnitude.dtype},
-            length=length,
-        )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return transform(magnitude.transpose(1, 2))
-
-    return invert
-
-
-METHODS = {
-    "gradient-0": operating_point("gradient", 0),
-    "gradient-1": operating_point("gradient", 1),
-    "gradient-0+16": operating_point("gradient", 0, n_iter=16),
-    "gradient-1+16": operating_point("gradient", 1, n_iter=16),
-    "network-0": operating_point("network", 0),
-    "network-1": operating_point("network", 1),
-    "network-1-paired": operating_point("network", 1, paired=True),
-    "network-0+16": operating_point("network", 0, n_iter=16),
-    "network-1+16": operating_point("network", 1, n_iter=16),
-    "griffin-lim-32": lambda config: torchaudio_griffin_lim(config, 32),
-    "griffin-lim-100": lambda config: torchaudio_griffin_lim(config, 100),
-}
 
 
 def magnitude_of(waveform, config):
@@ -153,6 +53,8 @@ def warm_up(invert, config):
     # Longer than a window, which some peers insist on.
     frames = 8 + config.n_fft // config.hop_length
     magnitude = torch.ones(1, frames, config.num_bins)
+    if getattr(invert, "needs_phase", False):
+        magnitude = magnitude.to(magnitude.dtype.to_complex())
     invert(magnitude, config.num_samples(frames))
 
 
@@ -202,6 +104,37 @@ def score(reference, estimate, config, names=tuple(SCORES)):
     return {name: mean_of(values) for name, values in scores.items()}
 
 
+class Outcome(NamedTuple):
+    """What came of one recording.
+
+    Attributes
+    ----------
+    file : str
+        The recording.
+    config : StftConfig
+        Its transform.
+    stft : torch.Tensor, [channels, time, freq], complex
+        Its spectrogram.
+    waveform : torch.Tensor, [channels, samples]
+        The original, at the rate of `config`.
+    estimates : dict of str to torch.Tensor
+        The reconstruction of each method, of the same shape.
+    inverters : dict of str to callable
+        What made them.
+    rows : list of dict
+        One for each method: "method", "file", "seconds",
+        "real_time_factor" and the scores.
+    """
+
+    file: str
+    config: StftConfig
+    stft: torch.Tensor
+    waveform: torch.Tensor
+    estimates: dict
+    inverters: dict
+    rows: list
+
+
 def compare(
     paths,
     methods,
@@ -209,6 +142,7 @@ def compare(
     names=tuple(SCORES),
     skip=None,
     clock=time.perf_counter,
+    sample_rate=None,
 ):
     """Reconstruct recordings with each method, and score them.
 
@@ -217,45 +151,67 @@ def compare(
     paths : iterable of str or Path
         Recordings, of any rate and number of channels.
     methods : dict of str to callable
-        As `METHODS`. One that turns out to be unavailable is left out.
+        As `methods.METHODS`. One that cannot be built is left out.
     stft_for : callable
         (sample rate in Hz) -> StftConfig.
     names : sequence of str
         Which of `SCORES`.
     skip : callable, optional
-        Called with the name of each method left out, and the reason.
+        Called with a method or recording that was left out, and the reason.
+        Default: what is wrong with a recording is an error.
     clock : callable
         See `timed`.
+    sample_rate : int, optional
+        Rate to which recordings are resampled, in Hz. Default: none are.
 
     Yields
     ------
-    rows : list of dict
-        One dict for each method, of one recording: "method", "file",
-        "seconds", "real_time_factor" and the scores. Kernels are warm.
+    outcome : Outcome
+        Of each recording. Kernels are warm.
     """
     inverters = {}
     methods = dict(methods)
     for path in paths:
-        audio, sample_rate, _ = read_audio(path)
-        config = stft_for(sample_rate)
+        try:
+            audio, rate, _ = read_audio(path)
+        except (ValueError, OSError) as error:
+            if skip is None:
+                raise
+            skip(Path(path).name, str(error))
+            continue
+        if sample_rate is not None:
+            audio, rate = resample(audio, rate, sample_rate), sample_rate
+        config = stft_for(rate)
         waveform = torch.from_numpy(audio)
-        magnitude = magnitude_of(waveform, config)
-        samples = waveform.shape[-1]
-        rows = []
+        stft = analysis(waveform, config)
+        magnitude, samples = stft.abs(), waveform.shape[-1]
+        outcome = Outcome(str(path), config, stft, waveform, {}, {}, [])
         for name, make in list(methods.items()):
-            try:
-                if (name, config) not in inverters:
+            if (name, config) not in inverters:
+                try:
                     inverters[name, config] = make(config)
                     warm_up(inverters[name, config], config)
-                invert = inverters[name, config]
-                estimate, seconds = timed(invert, magnitude, samples, clock)
-            except Unavailable as error:
-                del methods[name]
-                if skip is not None:
-                    skip(name, str(error))
+                except Unavailable as error:
+                    del methods[name]
+                    _report(skip, name, error)
+                    continue
+            invert = inverters[name, config]
+            given = stft if getattr(invert, "needs_phase", 0) else magnitude
+            try:
+                estimate, seconds = timed(invert, given, samples, clock)
+            except Unavailable as error:  # of this recording only
+                _report(skip, name, f"{Path(path).name}: {error}")
                 continue
             row = {"method": name, "file": str(path), "seconds": seconds}
-            row["real_time_factor"] = seconds * sample_rate / samples
+            row["real_time_factor"] = seconds * rate / samples
             row.update(score(waveform, estimate, config, names))
-            rows.append(row)
-        yield rows
+            outcome.estimates[name] = estimate
+            outcome.inverters[name] = invert
+            outcome.rows.append(row)
+        yield outcome
+
+
+def _report(skip, name, reason):
+    """Hand on why a method was left out."""
+    if skip is not None:
+        skip(name, str(reason))

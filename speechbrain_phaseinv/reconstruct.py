@@ -6,7 +6,7 @@ from importlib.util import find_spec
 import torch
 from tqdm import tqdm
 
-from . import evaluation, summary
+from . import evaluation, methods, summary
 from .audio import (
     FORMATS,
     check_subtype,
@@ -62,7 +62,7 @@ def stft_for(
 def build(args, config):
     """The inverter that the options ask for, and the whole method."""
     inverter = SpectrogramInverter(config, args.lookahead, args.estimator)
-    return inverter, evaluation.phase_inversion(inverter, args.n_iter)
+    return inverter, methods.Inversion(inverter, args.n_iter)
 
 
 def reconstruct_one(job, args):
@@ -169,10 +169,10 @@ def _reconstruct(job, args):
             ours += f", {args.n_iter} iterations"
         results = [(ours, estimate, seconds)]
         try:
-            peer = evaluation.torchaudio_griffin_lim(config)
+            peer = methods.torchaudio_griffin_lim(config)
             result = evaluation.timed(peer, magnitude, samples)
             results.append((PEER, *result))
-        except evaluation.Unavailable as error:
+        except methods.Unavailable as error:
             notes.append(f"Griffin-Lim skipped: {error}")
         for name, result, seconds in results:
             row = evaluation.score(waveform, result, config, _columns())

@@ -1,15 +1,13 @@
 """The benchmarks run, and what they compare with is right."""
 
-import csv
 import json
-import sys
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from speechbrain_phaseinv.cli import EXAMPLE
+from speechbrain_phaseinv.solvers import ptsv_inputs
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 
@@ -30,7 +28,7 @@ def test_all_solvers_solve_the_same_problem(benchmark, dtype, smooth):
     for name, solve in solver.SOLVERS.items():
         inputs = frames
         if name == "ptsv, bare":
-            rows = [solver.ptsv_inputs(*frame) for frame in zip(*frames)]
+            rows = [ptsv_inputs(*frame) for frame in zip(*frames)]
             inputs = [np.stack(column) for column in zip(*rows)]
         found = np.asarray(solve(*inputs))
         # A hundred roundings, the weights' range not being wide.
@@ -72,43 +70,3 @@ def test_the_solver_benchmark_runs(benchmark, tmp_path, capsys):
     assert all(x > 0 for row in times.values() for x in row.values())
     output = capsys.readouterr().out
     assert "microseconds per frame" in output and "exponent" in output
-
-
-def test_the_quality_benchmark_runs(benchmark, tmp_path, capsys):
-    quality = benchmark("quality")
-    options = ["--methods", "gradient-0,griffin-lim-32", str(EXAMPLE)]
-    options += ["--json", str(tmp_path / "x.json")]
-    options += ["--csv", str(tmp_path / "x.csv")]
-    assert quality.main(options) == 0
-    results = json.loads((tmp_path / "x.json").read_text())
-    assert [row["method"] for row in results["rows"]] == [
-        "gradient-0",
-        "griffin-lim-32",
-    ]
-    with open(tmp_path / "x.csv") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        wanted = results["summary"][row["method"]]["estoi"]["mean"]
-        assert float(row["estoi"]) == wanted
-    assert "PESQ-WB" in capsys.readouterr().out
-
-
-def test_peers_that_are_missing_are_skipped_with_a_line(
-    benchmark, monkeypatch, capsys
-):
-    quality = benchmark("quality")
-    for name in ("librosa", "lws", "pghipy"):
-        monkeypatch.setitem(sys.modules, name, None)
-    options = ["--methods", ",".join(quality.PEERS), str(EXAMPLE)]
-    assert quality.main(options) == 1  # there is nothing to report
-    output = capsys.readouterr().out
-    for name in quality.PEERS:
-        assert f"skipped {name}: " in output
-
-
-def test_wrong_arguments_are_refused(benchmark, tmp_path, capsys):
-    quality = benchmark("quality")
-    for arguments in ([str(tmp_path)], ["--methods", "magic", str(EXAMPLE)]):
-        with pytest.raises(SystemExit):
-            quality.main(arguments)
-    assert "unknown methods ['magic']" in capsys.readouterr().err

@@ -10,13 +10,12 @@ from speechbrain_phaseinv import metrics
 from speechbrain_phaseinv.audio import read_audio, resample
 from speechbrain_phaseinv.cli import EXAMPLE
 from speechbrain_phaseinv.evaluation import (
-    METHODS,
-    Unavailable,
     compare,
     magnitude_of,
     score,
     timed,
 )
+from speechbrain_phaseinv.methods import METHODS, Unavailable
 from speechbrain_phaseinv.stft import StftConfig
 from speechbrain_phaseinv.summary import summarise, summary_table
 
@@ -171,7 +170,7 @@ def test_a_method_that_is_unavailable_is_skipped_with_its_reason():
 
     reasons = {}
     methods = {"broken": broken, "ours": METHODS["gradient-0"]}
-    (rows,) = compare(
+    (outcome,) = compare(
         [EXAMPLE],
         methods,
         lambda rate: StftConfig(rate, n_fft=512, hop_length=128),
@@ -179,5 +178,5 @@ def test_a_method_that_is_unavailable_is_skipped_with_its_reason():
         reasons.__setitem__,
     )
     assert reasons == {"broken": "not today"}
-    assert [row["method"] for row in rows] == ["ours"]
-    assert rows[0]["spectral_convergence"] < -10
+    assert [row["method"] for row in outcome.rows] == ["ours"]
+    assert outcome.rows[0]["spectral_convergence"] < -10

@@ -1,0 +1,157 @@
+"""Other methods, for comparison: each is optional, and built on demand.
+
+As `methods.METHODS`: a name, and a function that builds the inverter for
+one transform or raises `Unavailable`. Each peer is given what its paper
+assumes where its defaults assume something else, and our synthesis where it
+leaves that open. To install them:
+
+    pip install pghipy lws
+"""
+
+import numpy as np
+import torch
+
+from .derivatives import PhaseDerivatives, gaussian_gamma, phase_derivatives
+from .integration import integrate, log_magnitude, phase_weights
+from .inversion import DEFAULT_POWER
+from .methods import Unavailable
+from .stft import synthesis
+
+
+def channelwise(solve, latency=None):
+    """An inverter from a function of one channel's magnitudes.
+
+    Arguments
+    ---------
+    solve : callable
+        (magnitude [time, freq] in double precision, length) -> samples, both
+        NumPy arrays.
+    latency : int, optional
+        In samples; None if it needs the whole signal.
+
+    Returns
+    -------
+    invert : callable
+        As `methods.Inversion`.
+    """
+
+    def invert(magnitude, length):
+        rows = [solve(x.double().numpy(), length) for x in magnitude]
+        return torch.from_numpy(np.stack(rows)).to(magnitude.dtype)
+
+    invert.latency = latency
+    return invert
+
+
+def constant_phase(config):
+    """No phase at all: every bin has that of the window's centre."""
+
+    def invert(magnitude, length):
+        centre = config.centre_phasor(magnitude.dtype.to_complex())
+        return synthesis(magnitude * centre.conj(), config, length)
+
+    invert.latency = config.synthesis_latency
+    return invert
+
+
+def random_phase(config, seed=0):
+    """Phases drawn at random, from a fixed seed."""
+
+    def invert(magnitude, length):
+        generator = torch.Generator().manual_seed(seed)
+        turns = torch.rand(magnitude.shape, generator=generator)
+        phasor = torch.polar(torch.ones_like(turns), 2 * torch.pi * turns)
+        return synthesis(magnitude * phasor, config, length)
+
+    invert.latency = config.synthesis_latency
+    return invert
+
+
+def true_derivatives(config):
+    """What is reached if the derivatives are known: our least squares alone.
+
+    The one method that is given the phase.
+    """
+
+    def invert(stft, length):
+        magnitude = stft.abs()
+        level = log_magnitude(magnitude)
+        before = torch.cat([level[:, :1], level[:, :-1]], dim=1)
+        derivatives = PhaseDerivatives(*phase_derivatives(stft, config)[:2])
+        weights = phase_weights(level, before, derivatives, DEFAULT_POWER)
+        phasors = integrate(derivatives, *weights, config)
+        centre = config.centre_phasor(phasors.dtype)
+        return synthesis(magnitude * phasors * centre.conj(), config, length)
+
+    invert.latency = config.synthesis_latency
+    invert.needs_phase = True
+    return invert
+
+
+def pghipy(config):
+    """Phase gradient heap integration, offline (Prusa et al. 2017).
+
+    It is given the window's own gamma, not that of its Gaussian default.
+    """
+    try:
+        from pghipy import pghi
+    except ImportError as error:
+        raise Unavailable(f"pghipy: {error}") from None
+    gamma = gaussian_gamma(config)
+
+    def solve(magnitude, length):
+        # Its phases refer to the frame's first sample, as torch's do. It
+        # calls the length of the transform "win_length".
+        phase = pghi(magnitude, config.n_fft, config.hop_length, gamma)
+        stft = torch.from_numpy(magnitude * np.exp(1j * phase))
+        return synthesis(stft[None], config, length)[0].numpy()
+
+    return channelwise(solve)
+
+
+def lws(config, look_ahead=None, **options):
+    """Local weighted sums (Le Roux et al. 2010).
+
+    Its windows are symmetric: their centre lies half a sample before that of
+    a periodic one. The magnitudes of a signal with the one window are those
+    of the signal moved by half a sample with the other; its result is moved
+    back, bin by bin, and synthesised as ours.
+    """
+    try:
+        import lws
+    except ImportError as error:
+        raise Unavailable(f"lws: {error}") from None
+    if config.window != "hann" or config.win_length != config.n_fft:
+        raise Unavailable("lws: only its Hann window of n_fft samples")
+    window = lws.hann(config.n_fft, symmetric=True)
+    latency = None
+    if look_ahead is not None:
+        options["look_ahead"] = look_ahead
+        latency = config.synthesis_latency + look_ahead * config.hop_length
+    processor = lws.lws(window, config.hop_length, **options)
+    shift = np.exp(-1j * np.pi * np.arange(config.num_bins) / config.n_fft)
+
+    def solve(magnitude, length):
+        found = processor.run_lws(magnitude) * shift
+        stft = torch.from_numpy(found)
+        return synthesis(stft[None], config, length)[0].numpy()
+
+    return channelwise(solve, latency)
+
+
+PEERS = {
+    "pghipy": pghipy,
+    "lws-online": lambda config: lws(
+        config,
+        look_ahead=3,
+        nofuture_iterations=1,
+        online_iterations=10,
+        batch_iterations=0,
+    ),
+    "lws-100": lambda config: lws(config, mode="music", batch_iterations=100),
+    "zero-phase": constant_phase,
+    "random-phase": random_phase,
+    "true-derivatives": true_derivatives,
+}
+# Limits, not contenders: no phase, and one that nobody has.
+BOUNDS = ("zero-phase", "random-phase", "true-derivatives")
