@@ -20,10 +20,10 @@ README = Path(__file__).parent.parent / "README.md"
 LAYERS = [
     {"config", "_kernels"},
     {"stft"},
-    {"derivatives", "tridiagonal"},
+    {"derivatives", "tridiagonal", "mel"},
     {"gradient_theorem", "integration", "griffinlim"},
     {"network", "losses"},
-    {"pretrained"},
+    {"pretrained", "mel_network"},
     {"inversion"},
     {"transforms", "streaming", "resynthesizer"},
 ]

@@ -134,7 +134,8 @@ def load_pretrained(source, config=None):
     if config is None:
         config = StftConfig(**hyperparameters["stft"])
     network = PhaseDerivativeNet(config, **hyperparameters["network"])
-    return load_weights(network, folder / "weights.npz")
+    load_weights(network, folder / "weights.npz")
+    return network.eval().requires_grad_(False)
 
 
 def save_pretrained(network, folder, notes=None):
@@ -172,7 +173,7 @@ def save_pretrained(network, folder, notes=None):
 
 
 def load_weights(module, path):
-    """Read a module's weights; it comes back frozen, in evaluation mode.
+    """Read a module's weights.
 
     Arguments
     ---------
@@ -197,7 +198,7 @@ def load_weights(module, path):
         module.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"the weights in {path} do not fit: {error}") from None
-    return module.eval().requires_grad_(False)
+    return module
 
 
 def save_weights(module, path):
