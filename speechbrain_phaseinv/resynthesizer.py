@@ -54,7 +54,7 @@ class Resynthesizer(torch.nn.Module):
 
     In SpeechBrain's YAML, one line takes the place of another::
 
-        resynth: !new:speechbrain_phaseinv.Resynthesizer
+        resynth: !new:speechbrain_phaseinv.inference.Resynthesizer
             stft: !ref <compute_stft>
 
     and with an enhancer already loaded, ``enhancer.hparams.resynth =
@@ -200,6 +200,14 @@ class Resynthesizer(torch.nn.Module):
                 f"time, freq] = {wanted} with {config}, got shape "
                 f"{list(magnitude.shape)}."
             )
+        if magnitude.numel():
+            low, high = torch.aminmax(magnitude.detach())
+            if not (low >= 0 and high < float("inf")):
+                raise ValueError(
+                    "magnitudes must be finite and not negative, got values "
+                    f"from {low.item():g} to {high.item():g}. A mask may need "
+                    ".clamp(min=0)."
+                )
         if not torch.isfinite(noisy).all():
             raise ValueError("the noisy recordings hold NaN or infinity.")
 

@@ -7,12 +7,9 @@ import sys
 from importlib.metadata import entry_points, requires
 from pathlib import Path
 
-import pytest
-
 import speechbrain_phaseinv
 
 PACKAGE = Path(speechbrain_phaseinv.__file__).parent
-README = Path(__file__).parent.parent / "README.md"
 
 # Below `inference` the package stands on torch alone, so that it works where
 # torchaudio cannot be loaded. The data flows one way: a module imports only
@@ -93,18 +90,3 @@ def test_the_versions_that_torchaudio_needs_are_capped():
     needed = " ".join(requires("speechbrain_phaseinv"))
     assert re.search(r"torch<2\.13,", needed)
     assert re.search(r"torchaudio<2\.12,", needed)
-
-
-def python_blocks():
-    text = README.read_text() if README.exists() else ""
-    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-
-
-def test_the_readme_has_code():
-    assert len(python_blocks()) >= 2
-
-
-@pytest.mark.parametrize("number", range(len(python_blocks())))
-def test_the_readme_code_runs(number, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    exec(python_blocks()[number], {"__name__": "readme"})

@@ -1,0 +1,123 @@
+"""Noisy speech: recordings, coloured noise and babble at any level.
+
+A mixture is determined by a seed alone, so that the validation and the test
+hear the same noise in every run and on every machine.
+"""
+
+import torch
+
+KINDS = ("recorded", "coloured", "babble")
+
+
+class Noise:
+    """Three kinds of noise, or two where there are no recordings of any.
+
+    Arguments
+    ---------
+    speech : audio.Recordings
+        From which babble is made.
+    recorded : audio.Recordings, optional
+        Recordings of noise.
+    """
+
+    def __init__(self, speech, recorded=None):
+        self.speech = speech
+        self.recorded = recorded
+        self.kinds = KINDS if recorded is not None else KINDS[1:]
+
+    def draw(self, samples, generator, own=-1):
+        """Noise of one kind, [samples], at any level.
+
+        Arguments
+        ---------
+        samples : int
+            Wanted.
+        generator : torch.Generator
+            Decides.
+        own : int
+            Index of the recording to which it will be added: no babble.
+        """
+        kind = self.kinds[_integer(len(self.kinds), generator)]
+        if kind == "coloured":
+            return coloured(samples, generator)
+        if kind == "recorded":
+            return _excerpt(self.recorded, samples, generator)
+        voices = [i for i in range(len(self.speech)) if i != own] or [own]
+        total = torch.zeros(samples)
+        for _ in range(6):
+            voice = _excerpt(self.speech, samples, generator, voices)
+            total += voice / _level(voice)
+        return total
+
+
+def coloured(samples, generator):
+    """Gaussian noise, falling with frequency by 0 to 6 dB an octave."""
+    spectrum = torch.fft.rfft(torch.randn(samples, generator=generator))
+    frequency = torch.arange(len(spectrum)).clamp_min(1)
+    slope = torch.rand((), generator=generator)
+    return torch.fft.irfft(spectrum * frequency**-slope, n=samples)
+
+
+def mix(clean, noise, snr):
+    """Clean speech with noise, at a signal-to-noise ratio in dB."""
+    gain = _level(clean) / _level(noise) * 10 ** (-snr / 20)
+    return clean + gain * noise
+
+
+class NoisyExcerpts(torch.utils.data.Dataset):
+    """Pairs (noisy, clean) [samples] for training, new ones every time."""
+
+    def __init__(self, excerpts, noise, lowest_snr, highest_snr):
+        self.excerpts = excerpts
+        self.noise = noise
+        self.range = lowest_snr, highest_snr
+
+    def __len__(self):
+        return len(self.excerpts)
+
+    def __getitem__(self, index):
+        clean = self.excerpts[index]
+        seed = int(torch.randint(2**31, ()))
+        generator = torch.Generator().manual_seed(seed)
+        own = self.excerpts.sources[index]
+        noise = self.noise.draw(len(clean), generator, own)
+        low, high = self.range
+        snr = low + (high - low) * torch.rand((), generator=generator)
+        return mix(clean, noise, snr), clean
+
+
+class NoisyUtterances(torch.utils.data.Dataset):
+    """Pairs (noisy, clean) [samples], whole recordings, always the same."""
+
+    def __init__(self, recordings, noise, snrs):
+        self.recordings = recordings
+        self.noise = noise
+        self.snrs = snrs
+
+    def __len__(self):
+        return len(self.recordings) * len(self.snrs)
+
+    def __getitem__(self, index):
+        recording, snr = divmod(index, len(self.snrs))
+        clean = torch.from_numpy(self.recordings.waveform(recording))
+        generator = torch.Generator().manual_seed(recording)
+        noise = self.noise.draw(len(clean), generator, recording)
+        return mix(clean, noise, self.snrs[snr]), clean
+
+
+def _integer(limit, generator):
+    return int(torch.randint(limit, (), generator=generator))
+
+
+def _level(waveform):
+    return waveform.square().mean().sqrt().clamp_min(1e-8)
+
+
+def _excerpt(recordings, samples, generator, among=None):
+    """A random stretch of a random recording, repeated where too short."""
+    among = range(len(recordings)) if among is None else among
+    index = among[_integer(len(among), generator)]
+    waveform = torch.from_numpy(recordings.waveform(index))
+    waveform = waveform.repeat(-(-samples // len(waveform)))
+    start = _integer(len(waveform) - samples + 1, generator)
+    return waveform[start : start + samples]
