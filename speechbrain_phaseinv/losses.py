@@ -64,7 +64,16 @@ class MagnitudeLoss(NamedTuple):
     compressed: torch.Tensor
 
 
-def magnitude_loss(waveform, target, config, level=None, power=0.3, margin=0):
+def magnitude_loss(
+    waveform,
+    target,
+    config,
+    level=None,
+    power=0.3,
+    margin=0,
+    convergence_density=0.0,
+    compressed_density=0.0,
+):
     """Compare the magnitudes of two signals at one resolution.
 
     Arguments
@@ -82,6 +91,9 @@ def magnitude_loss(waveform, target, config, level=None, power=0.3, margin=0):
         Compression of the magnitudes, near that of loudness.
     margin : int
         Samples to leave out at both ends.
+    convergence_density, compressed_density : float
+        Exponent of `critical_band_density`, the weight of each bin: 1 weighs
+        as the ear does, 0 all bins alike.
 
     Returns
     -------
@@ -104,11 +116,45 @@ def magnitude_loss(waveform, target, config, level=None, power=0.3, margin=0):
     margin = -(-margin // config.hop_length)
     made = _magnitude(waveform, config, scale, margin)
     wanted = _magnitude(target, config, scale, margin)
-    error = (made - wanted).square().mean((1, 2))
+    density = critical_band_density(config).to(made)
+    weight = density**convergence_density
+    error = (weight * (made - wanted).square()).mean((1, 2))
     convergence = (error + QUIET).log().mean() / 2
+    weight = density**compressed_density
     made, wanted = made.pow(power), wanted.pow(power)
-    compressed = (made - wanted).abs().mean() / wanted.mean()
+    error = (weight * (made - wanted).abs()).mean()
+    compressed = error / (weight * wanted).mean()
     return MagnitudeLoss(convergence, compressed)
+
+
+def critical_band_density(config):
+    """Critical bands per bin, relative to their mean over the bins.
+
+    What PESQ hears of an inversion's errors lies almost entirely below
+    700 Hz, where a critical band is as narrow as a few bins.
+
+    Arguments
+    ---------
+    config : StftConfig
+        The transform.
+
+    Returns
+    -------
+    density : torch.Tensor, [freq]
+        The inverse of the critical bandwidth (Zwicker and Terhardt 1980).
+
+    Example
+    -------
+    >>> from speechbrain_phaseinv.stft import StftConfig
+    >>> config = StftConfig(16000, n_fft=512, hop_length=128)
+    >>> density = critical_band_density(config)
+    >>> density[0] / density[-1]  # 1700 Hz at 8 kHz, 100 at 0
+    tensor(17.0566)
+    """
+    kilohertz = torch.arange(config.num_bins) * config.sample_rate
+    kilohertz = kilohertz / (1000 * config.n_fft)
+    bandwidth = 25 + 75 * (1 + 1.4 * kilohertz.square()) ** 0.69
+    return bandwidth.reciprocal() / bandwidth.reciprocal().mean()
 
 
 # Relative power of an error that does not matter any more.

@@ -95,3 +95,20 @@ def test_gradients_are_finite_even_of_silence():
         loss = sum(magnitude_loss(silence, wanted, CONFIG))
         (gradient,) = torch.autograd.grad(loss, silence)
         assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", ["convergence", "compressed"])
+def test_density_weighs_bins_as_critical_bands_do(name):
+    time = torch.arange(16000) / 16000
+    low = torch.sin(2 * torch.pi * 300 * time)[None]
+    high = torch.sin(2 * torch.pi * 6000 * time)[None]
+
+    def loss(error, **density):
+        target = low + high
+        found = magnitude_loss(target + 0.1 * error, target, CONFIG, **density)
+        return getattr(found, name).item()
+
+    assert loss(low) == pytest.approx(loss(high), rel=0.5)
+    density = {f"{name}_density": 1.0}
+    assert loss(low, **density) > loss(low)
+    assert loss(high, **density) < loss(high)

@@ -34,7 +34,7 @@ from speechbrain_phaseinv.integration import (
     phase_weights,
 )
 from speechbrain_phaseinv.inversion import SpectrogramInverter
-from speechbrain_phaseinv.losses import derivative_loss, magnitude_loss
+from speechbrain_phaseinv.losses import derivative_loss
 from speechbrain_phaseinv.network import PhaseDerivativeNet
 from speechbrain_phaseinv.pretrained import load_pretrained, save_pretrained
 from speechbrain_phaseinv.stft import analysis, synthesis
@@ -181,7 +181,7 @@ class PhaseBrain(sb.Brain):
         target = self.waveform[:, begin : begin + waveform.shape[1]]
         total = 0
         for config in self.hparams.resolutions:
-            loss = magnitude_loss(
+            loss = self.hparams.magnitude_loss(
                 waveform,
                 target,
                 config,
