@@ -121,7 +121,12 @@ def scatter(points, xlabel, ylabel, description, ticks=None, log=True):
             alpha=0.95,
             label=group,
         )
-    axes.margins(x=0.12, y=0.1)
+    axes.margins(x=0.12)
+    # The means decide on the scale: an interval of a few recordings may be
+    # wider than all that there is to see.
+    heights = [p["y"] for p in points]
+    room = 0.12 * (max(heights) - min(heights)) or 1.0
+    axes.set_ylim(min(heights) - room, max(heights) + room)
     if ticks:
         axes.set_xticks(list(ticks), list(ticks.values()))
     else:

@@ -116,6 +116,11 @@ def _table(results):
         "thread, median.",
         _explain(results),
     ]
+    if "pesq_wb" in names:
+        notes.append(
+            "PESQ now and then fails to align a recording, and the mean "
+            "drops: the median is in results.json."
+        )
     notes += [
         f"Skipped {html.escape(name)}: {html.escape(reason)}."
         for name, reason in results["skipped"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+import torch
 from conftest import synthetic_speech
 from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
@@ -139,12 +140,12 @@ TINY = {
 }
 
 
-def run(launcher, data, output, *options):
+def run(launcher, data, output, *options, configuration="train.yaml"):
     tiny = [f"--{name}={value}" for name, value in TINY.items()]
     command = [
         *launcher,
         str(RECIPE / "train.py"),
-        str(ROOT / "hparams" / "train.yaml"),
+        str(ROOT / "hparams" / configuration),
         f"--data_folder={data}",
         f"--output_folder={output}",
         "--device=cpu",
@@ -229,3 +230,20 @@ def test_two_processes_train_together(tmp_path):
     # Two batches a process, not four: each has half of the data.
     lines = (output / "train_log.txt").read_text()
     assert "steps: 4" in lines
+
+
+def test_the_previous_best_trains_from_its_own_configuration(tmp_path):
+    data = manifest(tmp_path, {"train": 2, "valid": 1, "test": 1})
+    output = tmp_path / "out"
+    run(
+        [sys.executable],
+        data,
+        output,
+        "--number_of_epochs=1",
+        configuration="masuyama.yaml",
+    )
+    (checkpoint,) = output.glob("save/CKPT*/network.ckpt")
+    weights = torch.load(checkpoint, weights_only=True)
+    assert weights["time.first.weight"].shape == (4, 4, 1, 1)
+    # Its weights are not those of the package's network.
+    assert not (output / "pretrained").exists()

@@ -100,8 +100,8 @@ class MasuyamaNet(torch.nn.Module):
         channels=64,
         kernel_size=5,
         history=3,
-        power=2.5,
-        coupling=500.0,
+        power=1.0,
+        coupling=1.0,
     ):
         super().__init__()
         self.config = config
