@@ -18,11 +18,17 @@ so the system stays tridiagonal and is solved by the same code. As q is the
 previous phasor turned by the time derivative, the noisy phasor turned back by
 it is a second opinion on the previous phasor.
 
-The weight n says how far the noisy phase is to be trusted. Where speech S and
-noise N make up the recording, its phase is off by about |N| / |S|, and least
-squares want the inverse of that squared, the signal-to-noise ratio of the bin.
-The enhancer has said what it is: the recording has a power |Y|^2, of which it
-left |S|^2.
+The weight n says how far the noisy phase is to be trusted. With noise of a
+power v in a bin, the angle d between recording Y and speech S has the density
+
+    exp(2 |Y| |S| cos(d) / v)
+
+up to a factor (von Mises), and |s - e|^2 = 2 - 2 cos(d): to be most likely is
+to be of least squares, with n = |Y| |S| / v. The enhancer has said what v is:
+|Y| - |S| is the noise's part along S, half of v if averaged over the bins
+around. A gain g that those bins have in common is left out, though: a smooth
+gain, such as a soft mask, does not turn the phase, and what it gives is best
+heard with the phase of the recording. What counts is |Y| - |S| / g.
 """
 
 import math
@@ -35,13 +41,17 @@ from .integration import integrate, log_magnitude, phase_weights
 from .inversion import SpectrogramInverter
 from .stft import analysis, synthesis
 
-# Weight of the noisy phase, relative to the anchor to the frame before, at a
-# signal-to-noise ratio of 1 in the bin.
-TRUST = 1.0
+# Weight of the noisy phase relative to the anchor to the frame before, where
+# the ratio below is 1. This, and the next two, were chosen on validation
+# speech.
+TRUST = 5.0
 
-# Share of a bin's power that is never believed to be free of noise: an
-# enhancer's magnitude is not known better.
-DOUBT = 0.05
+# Share of a bin that is never believed to be free of noise: an enhancer's
+# magnitude is not known better.
+DOUBT = 0.003
+
+# Bins over which gain and noise are averaged, odd.
+AROUND = 7
 
 # What stood before the first frame, logarithm: as in `SpectrogramInverter`.
 SOFTLY = math.log(1e-6)
@@ -254,10 +264,7 @@ def describe(stft):
 
 
 def signal_to_noise(magnitude, noisy_magnitude):
-    """Signal-to-noise ratio of each bin, as the enhancer sees it.
-
-    Where the enhanced magnitude is larger than the recording's, the noise
-    must have cancelled as much of the speech.
+    """How far the phase of a recording is to be trusted, bin by bin.
 
     Arguments
     ---------
@@ -267,13 +274,25 @@ def signal_to_noise(magnitude, noisy_magnitude):
     Returns
     -------
     ratio : torch.Tensor, [batch, time, freq]
-        Of powers, in [0, 1 / DOUBT].
+        |Y| |S| by the noise's power along S, in [0, 1 / DOUBT].
     """
-    signal = magnitude.square()
-    power = noisy_magnitude.square()
-    noise = (power - signal).abs() + DOUBT * signal
-    tiny = torch.finfo(signal.dtype).tiny
-    return signal / noise.clamp_min(tiny)
+    # In doubles, whose squares of single precision stay in range.
+    speech, recorded = magnitude.double(), noisy_magnitude.double()
+    tiny = torch.finfo(torch.double).tiny
+    both = speech * recorded
+    gain = _around(both) / _around(recorded.square()).clamp_min(tiny)
+    # An enhancer takes away; where it took all, the gain means nothing.
+    gain = gain.clamp(1e-4, 1)
+    noise = _around((recorded - speech / gain).square())
+    ratio = both / (noise + DOUBT * both).clamp_min(tiny)
+    return ratio.to(magnitude.dtype)
+
+
+def _around(x):
+    """Mean over the bins around."""
+    reach = AROUND // 2
+    x = torch.nn.functional.pad(x, (reach, reach), mode="replicate")
+    return torch.nn.functional.avg_pool1d(x, AROUND, stride=1)
 
 
 def invert_towards(inverter, magnitude, observed, trust):

@@ -13,6 +13,7 @@ from speechbrain_phaseinv import Resynthesizer, StftConfig, analysis
 from speechbrain_phaseinv.derivatives import PhaseDerivatives, expected_advance
 from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.resynthesizer import (
+    DOUBT,
     PHASES,
     describe,
     invert_towards,
@@ -76,7 +77,7 @@ def test_trust_leads_from_the_model_to_the_noisy_phase():
     assert distance(full, ends["noisy"]) < -60
 
 
-@pytest.mark.parametrize("noise", [0.003, 0.03])
+@pytest.mark.parametrize("noise", [0.01, 0.03, 0.1])
 def test_both_phases_together_are_better_than_each(noise):
     clean, noisy, magnitude = mixture(noise)
     errors = {
@@ -149,14 +150,32 @@ def test_each_frame_minimises_the_sum_that_is_stated():
         before = a[t]
 
 
-def test_what_the_enhancer_left_says_how_noisy_a_bin_is():
-    left = torch.tensor([0.0, 0.5, 0.9, 1.0])
-    ratio = signal_to_noise(left, torch.ones(4))
-    assert (ratio.diff() > 0).all() and ratio[0] == 0
-    # More than there was: the noise cancelled it.
-    assert signal_to_noise(torch.tensor(2.0), torch.tensor(1.0)) < ratio[3]
-    assert torch.equal(signal_to_noise(16 * left, 16 * torch.ones(4)), ratio)
-    assert signal_to_noise(torch.zeros(1), torch.zeros(1)) == 0
+def test_what_the_enhancer_took_says_how_noisy_a_bin_is():
+    # Complex Gaussian noise of power v on speech of magnitude 1: its part
+    # along the speech has half the power.
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, 400, 257, dtype=torch.cfloat, generator=generator)
+    speech = torch.ones(1, 400, 257)
+    for v in (0.01, 0.04):
+        noisy = (speech + v**0.5 * noise).abs()
+        ratio = signal_to_noise(speech, noisy)
+        power = (1 / ratio - DOUBT).mean().item()
+        # One of the seven bins' freedoms goes into their gain.
+        assert power == pytest.approx(6 / 7 * v / 2, rel=0.1)
+        # At any level, and none where nothing is left.
+        assert torch.equal(signal_to_noise(16 * speech, 16 * noisy), ratio)
+        assert not signal_to_noise(0 * speech, noisy).any()
+        assert not signal_to_noise(speech, 0 * noisy).any()
+
+
+def test_a_smooth_gain_leaves_the_phase():
+    _, noisy, _ = mixture()
+    recorded = analysis(noisy, CONFIG, "constant").abs()
+    ratio = signal_to_noise(0.3 * recorded, recorded)
+    assert torch.allclose(ratio, torch.tensor(1 / DOUBT), rtol=1e-3)
+    made = Resynthesizer(stft(), normalize_wavs=False)(0.3 * recorded, noisy)
+    alone = Resynthesizer(stft(), "model", False)(0.3 * recorded, noisy)
+    assert distance(made, 0.3 * noisy) < -20 < distance(alone, 0.3 * noisy)
 
 
 @pytest.mark.parametrize("pad_mode", ["constant", "reflect"])
