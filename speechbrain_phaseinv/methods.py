@@ -66,7 +66,7 @@ def operating_point(estimator, lookahead, n_iter=0, **options):
                 config, lookahead, estimator, **options
             )
         except ValueError as error:  # no weights for this transform
-            raise Unavailable(str(error)) from None
+            raise Unavailable(str(error).partition(". ")[0]) from None
         return Inversion(inverter, n_iter)
 
     return make

@@ -122,7 +122,7 @@ def _table(results):
             "drops: the median is in results.json."
         )
     notes += [
-        f"Skipped {html.escape(name)}: {html.escape(reason)}."
+        f"Skipped {html.escape(name)}: {html.escape(reason.rstrip('.'))}."
         for name, reason in results["skipped"]
     ]
     notes += [html.escape(line) for line in missing(results)]
@@ -145,18 +145,23 @@ def _titles(names):
 def _explain(results):
     """What the names of the methods mean, as far as they are there."""
     meanings = {
-        "network-": "“network” and “gradient” (the gradient theorem, no "
+        (
+            "network",
+            "gradient",
+        ): "“network” and “gradient” (the gradient theorem, no "
         "training) are this package's, the number after them its look-ahead "
         "in frames, “+16” iterations of fast Griffin-Lim that follow.",
-        "zero-phase": "“zero-phase” and “random-phase” are what doing "
-        "nothing gives.",
-        "true-derivatives": "“true-derivatives” is what the least squares "
+        (
+            "zero-phase",
+            "random-phase",
+        ): "“zero-phase” and “random-phase” are what doing nothing gives.",
+        ("true-derivatives",): "“true-derivatives” is what the least squares "
         "make of the derivatives of the true phase: the limit.",
     }
     return " ".join(
         meaning
-        for start, meaning in meanings.items()
-        if any(name.startswith(start) for name in results["summary"])
+        for starts, meaning in meanings.items()
+        if any(name.startswith(starts) for name in results["summary"])
     )
 
 
@@ -253,7 +258,7 @@ def _charts(results):
             "of trained parameters.",
             {100: "none"} | powers,
         )
-        if sizes
+        if any(about[method]["parameters"] for method in points)
         else "",
     }
     note = ""
