@@ -15,10 +15,15 @@ from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
 )
 
+from speechbrain_phaseinv.inversion import SpectrogramInverter
+from speechbrain_phaseinv.pretrained import load_pretrained
+from speechbrain_phaseinv.stft import analysis
+
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "recipes" / "spectrogram_inversion"
 sys.path.insert(0, str(RECIPE))
 
+from metrics import inversion_metrics  # noqa: E402
 from prepare import data_root, prepare  # noqa: E402
 
 SPLITS = ("train", "valid", "test")
@@ -247,3 +252,31 @@ def test_the_previous_best_trains_from_its_own_configuration(tmp_path):
     assert weights["time.first.weight"].shape == (4, 4, 1, 1)
     # Its weights are not those of the package's network.
     assert not (output / "pretrained").exists()
+
+
+def test_limits_replace_predictions_by_truth(monkeypatch):
+    import limits
+
+    network = load_pretrained("hann-512-128-latency1")
+    speech = synthetic_speech(1.0, 16000, 3)
+
+    def convergence():
+        made = limits.partly_true(speech, network)
+        return {
+            name: inversion_metrics(x, speech, network.config, False)["sc"]
+            for name, x in made.items()
+        }
+
+    found = convergence()
+    inverted = SpectrogramInverter(network.config, estimator=network)
+    magnitude = analysis(speech, network.config).abs()
+    waveform = inverted(magnitude, length=speech.shape[1])
+    assert found["as predicted"] == pytest.approx(
+        inversion_metrics(waveform, speech, network.config, False)["sc"],
+        abs=0.01,
+    )
+    assert found["both true below 750 Hz"] < found["as predicted"]
+    monkeypatch.setattr(limits, "LOW", 1e6)
+    found = convergence()
+    assert found["both true below 1000000 Hz"] < -80
+    assert found["both true above 1000000 Hz"] == found["as predicted"]
