@@ -40,9 +40,10 @@ def macs_per_frame(network, frames=64):
     """
     bins = network.config.num_bins
     counter = FlopCounterMode(display=False)
-    with torch.inference_mode(), counter:
-        log_magnitude = torch.randn(1, frames + network.lookahead, bins)
-        derivatives, _ = network(log_magnitude)
+    # Where a gradient is wanted PyTorch does the work, and can count it.
+    log_magnitude = torch.randn(1, frames + network.lookahead, bins)
+    with torch.enable_grad(), counter:
+        derivatives, _ = network(log_magnitude.requires_grad_())
     return counter.get_total_flops() / 2 / derivatives.time.shape[1]
 
 

@@ -291,7 +291,7 @@ class GradientTheorem:
             rise = (logs[2] - before) / 2
         else:
             rise = self.share * (here - before)
-        rise = (rise + np.concatenate([[0], rise[:-1]])) / 2
+        rise = np.concatenate([[0], rise[1:] + rise[:-1]]) / 2
         pi = np.float32(np.pi)
         frequency = pi * np.tanh(-rise.astype(np.float32) / self.slope / pi)
         trust = np.full_like(time, self.trust)

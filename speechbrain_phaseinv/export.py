@@ -250,9 +250,6 @@ def _write_graphs(inverter, folder):
         ["cosine_out", "sine_out"],
     )
     if not isinstance(estimator, GradientTheorem):
-        # As in training, with convolutions: PyTorch's inference has matrix
-        # products instead, which a runtime takes five times as long for.
-        estimator.requires_grad_(True)
         _write_graph(
             NetworkStep(estimator),
             _network_inputs(estimator),

@@ -17,6 +17,9 @@ import torch
 
 from .derivatives import PhaseDerivatives, gaussian_gamma
 
+# The slope over time, of the difference between the frames around it.
+CENTRAL_SHARE = 0.5
+
 # Without look-ahead the slope over time is known half a hop too early, and a
 # level that has risen does not rise on for ever: the best prediction from a
 # backward difference is a part of it. Chosen on validation speech, 16 kHz,
@@ -92,27 +95,40 @@ class GradientTheorem(torch.nn.Module):
             state = log_magnitude[:, :1]
         frames = torch.cat([state, log_magnitude], dim=1)
         past = 1 + self.lookahead
-        ready = max(frames.shape[1] - past, 0)
-        before, here = frames[:, :ready], frames[:, 1 : 1 + ready]
-        # Over frequency: central differences, none at the two ends.
-        slope = (frames[..., 2:] - frames[..., :-2]) / 2
-        slope = torch.nn.functional.pad(slope, (1, 1))
-        slope = (slope[:, :ready] + slope[:, 1 : 1 + ready]) / 2
-        # Over time: to one frame ahead if we may.
-        if self.lookahead:
-            rise = (frames[:, 2:] - before) / 2
-        else:
-            rise = BACKWARD_SHARE * (here - before)
-        below = torch.nn.functional.pad(rise[..., :-1], (1, 0))
-        rise = (rise + below) / 2
-        # No energy of a frame lies outside its window, half a window from
-        # the centre, where the phase turns by pi a bin; steps of level from
-        # or to silence would claim it does.
-        delay = -rise / self.slope
-        frequency = math.pi * torch.tanh(delay / math.pi)
+        time, frequency = self.estimate(frames)
         derivatives = PhaseDerivatives(
-            self.slope * slope,
+            time,
             frequency,
             frequency_confidence=torch.full_like(frequency, self.confidence),
         )
         return derivatives, frames[:, -past:]
+
+    def estimate(self, frames):
+        """The two derivatives of all frames but the first and those ahead.
+
+        Arguments
+        ---------
+        frames : torch.Tensor, [batch, 1 + ready + lookahead, freq]
+            Natural logarithm of the magnitudes.
+
+        Returns
+        -------
+        time, frequency : torch.Tensor, [batch, ready, freq]
+        """
+        past = 1 + self.lookahead
+        ready = max(frames.shape[1] - past, 0)
+        before, here = frames[:, :ready], frames[:, 1 : 1 + ready]
+        # Over frequency: central differences, none at the two ends.
+        level = before + here
+        slope = level[..., 2:] - level[..., :-2]
+        slope = torch.nn.functional.pad(slope, (1, 1))
+        # Over time: to one frame ahead if we may. Bin 0 has none below.
+        rise = frames[:, past:] - before
+        rise = rise[..., 1:] + rise[..., :-1]
+        rise = torch.nn.functional.pad(rise, (1, 0))
+        # No energy of a frame lies outside its window, half a window from
+        # the centre, where the phase turns by pi a bin; steps of level from
+        # or to silence would claim it does.
+        share = CENTRAL_SHARE if self.lookahead else BACKWARD_SHARE
+        turns = torch.tanh(rise * (-share / (2 * math.pi * self.slope)))
+        return slope * (self.slope / 4), math.pi * turns

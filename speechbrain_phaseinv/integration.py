@@ -25,12 +25,13 @@ the imaginary part.
 import math
 from functools import lru_cache
 
+import numpy as np
 import torch
 
 from . import tridiagonal
 from .derivatives import expected_advance
 
-# Log-magnitudes stop here: log(1e-30). Far below any recording at any scale,
+# Log-magnitudes stop here, at 1e-30. Far below any recording at any scale,
 # and far enough above the smallest float32 that its reciprocal is one too.
 LOG_FLOOR = -69.0
 
@@ -58,9 +59,7 @@ def log_magnitude(magnitude):
     >>> log_magnitude(torch.tensor([0.0, 1.0]))
     tensor([-69.,   0.])
     """
-    audible = magnitude > 1.1e-30
-    safe = magnitude.masked_fill(~audible, 1.0)
-    return torch.where(audible, safe.log(), LOG_FLOOR)
+    return magnitude.clamp_min(math.exp(LOG_FLOOR)).log()
 
 
 def phase_weights(log_mag, log_mag_before, derivatives, power=1.0):
@@ -89,17 +88,17 @@ def phase_weights(log_mag, log_mag_before, derivatives, power=1.0):
         The weights l and g of `tridiagonal.solve_ladder`.
     """
     below = torch.cat([log_mag[..., :1], log_mag[..., :-1]], dim=-1)
-    time = power * (log_mag + log_mag_before) + 2 * log_mag
-    frequency = power * (log_mag + below) + 2 * log_mag
+    own = (power + 2) * log_mag
+    time = torch.add(own, log_mag_before, alpha=power)
+    frequency = torch.add(own, below, alpha=power)
     if derivatives.time_confidence is not None:
         time = time + derivatives.time_confidence
     if derivatives.frequency_confidence is not None:
         frequency = frequency + derivatives.frequency_confidence
-    peak = torch.maximum(time, frequency).amax(-1, keepdim=True).detach()
+    weights = torch.stack([time, frequency])
+    peak = weights.detach().amax((0, -1), keepdim=True)
     lowest = math.log(torch.finfo(log_mag.dtype).tiny) + 7
-    time = (time - peak).clamp_min(lowest).exp()
-    frequency = (frequency - peak).clamp_min(lowest).exp()
-    return time, frequency
+    return (weights - peak).clamp_min(lowest).exp().unbind(0)
 
 
 def integrate(
@@ -142,23 +141,16 @@ def integrate(
     tensor(True)
     """
     time, frequency = derivatives.time, derivatives.frequency
-    advance = expected_advance(config, time.dtype, time.device)
-    # In doubles: a sum of hundreds of angles loses too much in floats.
-    theta = torch.cumsum(frequency[..., 1:].double(), dim=-1)
-    theta = torch.nn.functional.pad(theta.remainder(2 * torch.pi), (1, 0))
-    theta = theta.to(time.dtype)
-    one = torch.ones_like(theta)
-    rotor = torch.polar(one, time + advance - theta)
-    tilt = torch.polar(one, theta)
+    if time.numel() == 0:
+        return time.to(time.dtype.to_complex())
     if phasor is None:
-        phasor = torch.ones_like(rotor[:, 0]) if rotor.shape[1] else None
-    if rotor.numel() == 0:
-        return rotor
-    backend = tridiagonal.resolve(backend, rotor)
-    real = _real_bins(config)
-    return _Integrate.apply(
-        anchor, coupling, rotor, tilt, phasor, real, backend
-    )
+        phasor = torch.ones_like(time[:, 0], dtype=time.dtype.to_complex())
+    inputs = time, frequency, anchor, coupling, phasor, config
+    backend = tridiagonal.resolve(backend, time)
+    if torch.is_grad_enabled():
+        return _Integrate.apply(*inputs, backend)
+    phasors, *_ = _run(*inputs, backend)
+    return phasors
 
 
 @lru_cache(maxsize=64)
@@ -175,53 +167,65 @@ class _Integrate(torch.autograd.Function):
     S = (Z' - u Re(conj(u) Z')) / |s| with Z' = conj(tilt) Z, then y from
     A y = S, then l y, the cotangent of q; and q[t] = z[t-1] rotor[t] hands
     conj(rotor[t]) l y on to the frame before. Once all y are known the
-    rest is `tridiagonal`'s adjoint, for all frames at once. A phasor that was
+    rest is `tridiagonal`'s adjoint, for all frames at once; and where a
+    cotangent Q meets q, the angle of q gets Im(Q conj(q)). A phasor that was
     made real has no slope.
     """
 
     @staticmethod
-    def forward(ctx, anchor, coupling, rotor, tilt, start, real, backend):
-        run = _run_numba if backend == "numba" else _run_torch
-        phasor, solution = run(anchor, coupling, rotor, tilt, start, real)
-        ctx.save_for_backward(
-            anchor, coupling, rotor, tilt, start, phasor, solution
-        )
+    def forward(ctx, time, frequency, anchor, coupling, start, config, backend):
+        inputs = time, frequency, anchor, coupling, start
+        phasor, *others = _run(*inputs, config, backend)
+        ctx.save_for_backward(anchor, coupling, start, phasor, *others)
         ctx.backend = backend
-        ctx.real = real
+        ctx.real = _real_bins(config)
         return phasor
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
-        anchor, coupling, rotor, tilt, start, phasor, s = ctx.saved_tensors
+        anchor, coupling, start, phasor, s, rotor, tilt = ctx.saved_tensors
         run = _adjoint_numba if ctx.backend == "numba" else _adjoint_torch
         y = run(anchor, coupling, rotor, tilt, s, gradient, ctx.real)
-        before = torch.cat([start.unsqueeze(1), phasor[:, :-1]], dim=1)
+        target = torch.cat([start.unsqueeze(1), phasor[:, :-1]], dim=1) * rotor
         # y is of double precision: it is as large as the weights are small.
         weighted = (anchor * y).to(rotor.dtype)
         handed = weighted * rotor.conj()
         total = gradient.clone()
         total[:, :-1] += handed[:, 1:]
         limit = torch.finfo(anchor.dtype).max / 10
-        d_anchor = (y.conj() * (before * rotor - s)).real
+        d_anchor = (y.conj() * (target - s)).real
         d_anchor = d_anchor.clamp(-limit, limit).to(anchor.dtype)
         d_coupling = torch.zeros_like(coupling)
         d_steps = -(y.diff().conj() * s.diff()).real
         d_coupling[..., 1:] = d_steps.clamp(-limit, limit)
-        d_rotor = weighted * before.conj()
-        d_tilt = total * phasor.conj() * tilt  # z = u tilt: u without 0 / 0
+        d_time = (weighted * target.conj()).imag
+        d_tilt = (total * phasor.conj()).imag
         d_tilt[..., ctx.real] = 0
-        return d_anchor, d_coupling, d_rotor, d_tilt, handed[:, 0], None, None
+        # theta[k] holds all fpd up to k.
+        d_theta = (d_tilt - d_time)[..., 1:].flip(-1)
+        d_theta = d_theta.cumsum(-1, dtype=torch.float64).flip(-1)
+        d_frequency = torch.zeros_like(d_time)
+        d_frequency[..., 1:] = d_theta
+        given = d_time, d_frequency, d_anchor, d_coupling, handed[:, 0]
+        return *given, None, None
 
 
-def _run_numba(anchor, coupling, rotor, tilt, start, real):
+def _run(time, frequency, anchor, coupling, start, config, backend):
+    """Phasors; s, and what turns to the target and back, for the adjoint."""
+    advance = expected_advance(config, torch.float64, time.device)
+    run = _run_numba if backend == "numba" else _run_torch
+    inputs = time, frequency, anchor, coupling, start
+    return run(advance, _real_bins(config), *inputs)
+
+
+def _run_numba(*inputs):
     from . import _kernels
 
-    phasor = torch.empty_like(rotor, device="cpu").contiguous()
-    solution = torch.empty_like(phasor)
-    inputs = _arrays(anchor, coupling, rotor, tilt, start, real)
-    _kernels.integrate(*inputs, phasor.numpy(), solution.numpy())
-    return phasor.to(rotor.device), solution.to(rotor.device)
+    *_, anchor, _, start = inputs
+    output = torch.empty(4, *anchor.shape, dtype=start.dtype)
+    _kernels.integrate(*_arrays(*inputs), output.numpy())
+    return output.to(start.device).unbind(0)
 
 
 def _adjoint_numba(anchor, coupling, rotor, tilt, solution, gradient, real):
@@ -235,12 +239,16 @@ def _adjoint_numba(anchor, coupling, rotor, tilt, solution, gradient, real):
 
 def _arrays(*tensors):
     """C-contiguous arrays, so that the kernels are compiled only once."""
-    return [
-        x.detach().cpu().resolve_conj().contiguous().numpy() for x in tensors
-    ]
+    return [np.ascontiguousarray(x.numpy(force=True)) for x in tensors]
 
 
-def _run_torch(anchor, coupling, rotor, tilt, start, real):
+def _run_torch(advance, real, time, frequency, anchor, coupling, start):
+    # In doubles: a sum of hundreds of angles loses too much in floats.
+    theta = frequency[..., 1:].cumsum(-1, dtype=torch.float64)
+    theta = torch.nn.functional.pad(theta, (1, 0))
+    angle = torch.stack([time + advance - theta, theta])
+    rotors = torch.complex(angle.cos(), angle.sin())
+    rotor, tilt = rotors.to(start.dtype)
     inverse, ratio = tridiagonal.factor(anchor, coupling)
     phasors, solutions = [], []
     for t in range(rotor.shape[1]):
@@ -254,7 +262,8 @@ def _run_torch(anchor, coupling, rotor, tilt, start, real):
         start[:, real] = sign.to(start.dtype)
         phasors.append(start)
         solutions.append(s)
-    return torch.stack(phasors, dim=1), torch.stack(solutions, dim=1)
+    stacked = torch.stack(phasors, dim=1), torch.stack(solutions, dim=1)
+    return *stacked, rotor, tilt
 
 
 def _adjoint_torch(anchor, coupling, rotor, tilt, solution, gradient, real):

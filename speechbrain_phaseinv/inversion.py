@@ -199,17 +199,16 @@ class SpectrogramInverter(torch.nn.Module):
                 before[:, 0], dtype=magnitude.dtype.to_complex()
             )
             state = InverterState(None, before[:, :0], before, phasor)
+        # The frame before, those that have waited, those that come.
+        frames = torch.cat([state.magnitude, state.pending, magnitude], dim=1)
+        log_mag = log_magnitude(frames)
         derivatives, estimator = self.estimator(
-            log_magnitude(magnitude), state.estimator
+            log_mag[:, -magnitude.shape[1] :], state.estimator
         )
-        frames = torch.cat([state.pending, magnitude], dim=1)
         ready = derivatives.time.shape[1]
-        done, pending = frames[:, :ready], frames[:, ready:]
-        history = torch.cat([state.magnitude, done], dim=1)
-        log_mag = log_magnitude(history)
         anchor, coupling = phase_weights(
-            log_mag[:, 1:],
-            log_mag[:, :-1],
+            log_mag[:, 1 : 1 + ready],
+            log_mag[:, :ready],
             derivatives,
             self.power,
         )
@@ -221,9 +220,13 @@ class SpectrogramInverter(torch.nn.Module):
             state.phasor,
             self.backend,
         )
-        if ready:
-            state = state._replace(phasor=phasors[:, -1])
-        state = InverterState(estimator, pending, history[:, -1:], state.phasor)
+        done, pending = frames[:, 1 : 1 + ready], frames[:, 1 + ready :]
+        state = InverterState(
+            estimator,
+            pending,
+            frames[:, ready : 1 + ready],
+            phasors[:, -1] if ready else state.phasor,
+        )
         centre = self.config.centre_phasor(phasors.dtype, phasors.device)
         return done * phasors * centre.conj(), state
 

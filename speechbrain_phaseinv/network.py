@@ -9,18 +9,19 @@ log-magnitudes go in, so that neither the number of bins nor the recording
 level matters.
 """
 
+import numpy as np
 import torch
 
 from .derivatives import PhaseDerivatives
-from .gradient_theorem import GradientTheorem
+from .gradient_theorem import (
+    BACKWARD_SHARE,
+    CENTRAL_SHARE,
+    GradientTheorem,
+)
 
 # A step of log-magnitude, in nepers, beyond which it says "silence" or "zero
 # of the STFT" and its exact size no longer matters.
 STEP_SCALE = 3.0
-
-# Frames that go through the convolutions together when no gradient is wanted:
-# their activations stay in the processor's second-level cache.
-BLOCK_FRAMES = 32
 
 
 class GatedBlock(torch.nn.Module):
@@ -57,36 +58,6 @@ class GatedBlock(torch.nn.Module):
     def forward(self, x):
         """`x` plus its gated convolution, of the same shape."""
         return x + torch.nn.functional.glu(self.conv(x), dim=1)
-
-    def product(self, x):
-        """The same for [frames, freq, channels], as matrix products."""
-        patches = _patches(self.conv, x)
-        half = x.shape[-1]
-        value = _product(self.conv, patches, slice(None, half))
-        gate = _product(self.conv, patches, slice(half, None))
-        # The logistic function as (1 + tanh(g / 2)) / 2: torch rounds a tanh
-        # alike in the middle of an array and at its end, a sigmoid not.
-        gate = gate.mul_(0.5).tanh_().add_(1)
-        return torch.addcmul(x, value, gate, value=0.5)
-
-
-def _patches(conv, x):
-    """What each output of a flat convolution sees, [frames, freq, taps]."""
-    frames, freq, channels = x.shape
-    kernel, dilation = conv.kernel_size[1], conv.dilation[1]
-    reach = conv.padding[1]
-    x = torch.nn.functional.pad(x, (0, 0, reach, reach))
-    return x.as_strided(
-        (frames, freq, kernel, channels),
-        ((freq + 2 * reach) * channels, channels, dilation * channels, 1),
-    ).reshape(frames, freq, kernel * channels)
-
-
-def _product(conv, patches, outputs=slice(None)):
-    """A flat convolution's outputs from its patches."""
-    weight = conv.weight[outputs].permute(3, 1, 0, 2).flatten(2).flatten(0, 1)
-    product = torch.addmm(conv.bias[outputs], patches.flatten(0, 1), weight)
-    return product.reshape(*patches.shape[:2], weight.shape[1])
 
 
 class PhaseDerivativeNet(torch.nn.Module):
@@ -200,6 +171,7 @@ class PhaseDerivativeNet(torch.nn.Module):
         self.prior_scale = None
         if prior:
             self.prior_scale = torch.nn.Parameter(torch.ones(2))
+        self._kept = (), None  # of `_arrays`
         # At first, the gradient theorem and its constant confidence.
         torch.nn.init.zeros_(self.last.weight)
         torch.nn.init.zeros_(self.last.bias)
@@ -233,21 +205,24 @@ class PhaseDerivativeNet(torch.nn.Module):
             nothing = [log_magnitude[:, :0]] * self.outputs
             return PhaseDerivatives(*nothing), frames
         ready = passes * self.stride
+        make = self._make_compiled if self._compiled(frames) else self._make
+        return PhaseDerivatives(*make(frames, passes)), frames[:, ready:]
+
+    def _make(self, frames, passes):
+        """The derivatives of some passes, [batch, ready, freq] each."""
+        features = self._features(frames, passes).to(self.last.weight.dtype)
+        output = self.last(self.blocks(self.first(features)))
         # The weights' precision, or autocast's, is good enough for what the
         # layers find; angles have that of the magnitudes.
-        output = self._convolve(self._features(frames, passes)).to(frames)
-        # [batch, stride * outputs, passes, freq] to [batch, ready, freq] each
-        output = output.unflatten(1, (self.stride, self.outputs))
+        output = output.to(frames).unflatten(1, (self.stride, self.outputs))
+        # [batch, stride, outputs, passes, freq] to [batch, ready, freq] each
         output = output.permute(2, 0, 3, 1, 4).flatten(2, 3)
-        derivatives = PhaseDerivatives(*output.unbind(0))
+        time, frequency, *confidences = output.unbind(0)
         if self.prior_scale is not None:
-            time, frequency = self._theorem(frames, ready)
-            derivatives = derivatives._replace(
-                time=derivatives.time + self.prior_scale[0] * time,
-                frequency=derivatives.frequency
-                + self.prior_scale[1] * frequency,
-            )
-        return derivatives, frames[:, ready:]
+            prior = self._theorem(frames, passes * self.stride)
+            time = time + self.prior_scale[0] * prior[0]
+            frequency = frequency + self.prior_scale[1] * prior[1]
+        return time, frequency, *confidences
 
     def _features(self, frames, passes):
         """Bounded steps of log-magnitude, [batch, window, passes, freq].
@@ -264,43 +239,71 @@ class PhaseDerivativeNet(torch.nn.Module):
         ]
         return torch.stack([torch.tanh(slope / STEP_SCALE), *steps], dim=1)
 
-    def _convolve(self, features):
-        """All layers, [batch, outputs * stride, passes, freq].
-
-        How a convolution rounds depends on how many frames go through it
-        together, and least squares amplify that where the data decide little.
-        The rows of a matrix product do not know of each other. So, when no
-        gradient is wanted, the layers are products, and a stream gives the
-        bits of the offline call.
-        """
-        features = features.to(self.last.weight.dtype)
-        trained = features.requires_grad or any(
-            parameter.requires_grad for parameter in self.parameters()
-        )
-        if trained and torch.is_grad_enabled():
-            return self.last(self.blocks(self.first(features)))
-        batch, _, passes, _ = features.shape
-        rows = features.permute(0, 2, 3, 1).flatten(0, 1)
-        outputs = []
-        for x in rows.split(BLOCK_FRAMES):
-            x = _product(self.first, _patches(self.first, x))
-            for block in self.blocks:
-                x = block.product(x)
-            outputs.append(_product(self.last, x))
-        output = torch.cat(outputs).unflatten(0, (batch, passes))
-        return output.permute(0, 3, 1, 2).contiguous()
-
     def _theorem(self, frames, ready):
         """The gradient theorem's two estimates of the same frames."""
-        before = frames[:, self.history - 1 : self.history]
-        here = frames[:, self.history : self.history + ready]
+        start = self.history - 1
+        stop = self.history + ready
         if not self.paired:
-            stop = self.history + ready + self.lookahead
-            estimate, _ = self.theorems[0](
-                frames[:, self.history : stop], before
+            return self.theorems[0].estimate(
+                frames[:, start : stop + self.lookahead]
             )
-            return estimate.time, estimate.frequency
-        central, _ = self.theorems[0](here, before)
-        backward, _ = self.theorems[1](here, before)
-        frequency = [central.frequency[:, ::2], backward.frequency[:, 1::2]]
-        return backward.time, torch.stack(frequency, dim=2).flatten(1, 2)
+        _, central = self.theorems[0].estimate(frames[:, start:stop])
+        time, backward = self.theorems[1].estimate(frames[:, start:stop])
+        frequency = [central[:, ::2], backward[:, 1::2]]
+        return time, torch.stack(frequency, dim=2).flatten(1, 2)
+
+    def _compiled(self, frames):
+        """Whether `_network` serves: on the CPU, where no gradient is wanted.
+
+        It gives a frame the same bits whether it comes alone or with others.
+        """
+        dtypes = {frames.dtype, self.last.weight.dtype}
+        if (
+            frames.device.type != "cpu"
+            or not dtypes <= {torch.float32, torch.float64}
+            or torch.compiler.is_compiling()
+        ):
+            return False
+        return not torch.is_grad_enabled() or not (
+            frames.requires_grad
+            or any(x.requires_grad for x in self.parameters())
+        )
+
+    def _make_compiled(self, frames, passes):
+        """As `_make`."""
+        from . import _network
+
+        batch, _, freq = frames.shape
+        ready = passes * self.stride
+        output = frames.new_empty(self.outputs, batch, ready, freq)
+        _network.run(
+            frames.numpy(),
+            (self.history, self.window, self.stride),
+            STEP_SCALE,
+            (self.theorems[0].slope, BACKWARD_SHARE, CENTRAL_SHARE),
+            *self._arrays(),
+            output.numpy(),
+        )
+        return output.unbind(0)
+
+    def _arrays(self):
+        """The prior's scale; weights, biases and dilations of all layers.
+
+        The arrays share the parameters' memory, and so are always up to date.
+        They are kept as long as no parameter moves.
+        """
+        layers = [self.first, *(x.conv for x in self.blocks), self.last]
+        parameters = [x for y in layers for x in (y.weight, y.bias)]
+        if self.prior_scale is not None:
+            parameters.append(self.prior_scale)
+        kept, _ = self._kept
+        if [x.data_ptr() for x in kept] != [x.data_ptr() for x in parameters]:
+            kept = [x.detach() for x in parameters]
+            *arrays, scale = [x.numpy() for x in kept]
+            if self.prior_scale is None:
+                arrays, scale = [*arrays, scale], np.zeros(2, scale.dtype)
+            weights = tuple(x.reshape(len(x), -1) for x in arrays[::2])
+            dilations = tuple(x.dilation[1] for x in layers)
+            layers = weights, tuple(arrays[1::2]), dilations
+            self._kept = kept, (scale, layers)
+        return self._kept[1]

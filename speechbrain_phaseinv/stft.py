@@ -159,8 +159,10 @@ def synthesis_step(stft, config, state=None, valid=None):
         frames = torch.fft.irfft(stft, n=config.n_fft, dim=-1)
     else:  # which irfft refuses
         frames = stft.real.new_zeros(*stft.shape[:2], config.n_fft)
-    offset = config.window_offset
-    frames = frames[..., offset : offset + config.win_length] * window
+    if config.win_length < config.n_fft:
+        start = config.window_offset
+        frames = frames[..., start : start + config.win_length]
+    frames = frames * window
     if valid is not None:
         frames = frames * valid.unsqueeze(-1)
     if state is None:
@@ -175,16 +177,16 @@ def synthesis_step(stft, config, state=None, valid=None):
     envelope, envelope_tail = _envelope(
         config, window, state.envelope, stft.shape[1], valid
     )
-    waveform = _normalise(signal, envelope, config)
+    waveform = signal / envelope
     skipped = min(state.skip, waveform.shape[-1])
     state = SynthesisState(signal_tail, envelope_tail, state.skip - skipped)
-    return waveform[..., skipped:], state
+    return waveform[..., skipped:] if skipped else waveform, state
 
 
 def synthesis_flush(config, state):
     """The samples that remain after the last frame, [batch, samples]."""
-    waveform = _normalise(state.signal, state.envelope, config)
-    return waveform[..., state.skip :]
+    envelope = state.envelope.clamp_min(_envelope_floor(config))
+    return (state.signal / envelope)[..., state.skip :]
 
 
 def synthesis(stft, config, length=None, lengths=None):
@@ -278,38 +280,34 @@ def _overlap_add(frames, hop, tail):
 def _envelope(config, window, before, time, valid):
     """Overlap-add of the squared windows, and what is pending of it.
 
-    In a stream under way it is the same from hop to hop. Then its tail is the
-    very tensor that is kept for that, and nothing has to be added.
+    What is ready, to be divided by, stops at the floor. In a stream under way
+    it is the same from hop to hop. Then its tail is the very tensor that is
+    kept for that, and nothing has to be added.
     """
     hop, tail = _steady_hop(config, window.dtype, str(window.device))
     if before is tail and valid is None:
-        return hop.repeat(time), tail
+        return hop.expand(time, -1).flatten(), tail
     squares = window.square().expand(1, time, -1)
     if valid is not None:
         squares = squares * valid.unsqueeze(-1)
     envelope, pending = _overlap_add(squares, config.hop_length, before)
     if valid is None and torch.equal(pending, tail):
         pending = tail
-    return envelope, pending
+    return envelope.clamp_min(_envelope_floor(config)), pending
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
 def _steady_hop(config, dtype, device):
-    """One hop of the overlapped squared windows, and their tail after it."""
+    """One hop of what `_envelope` gives for ever, and the tail after it."""
     window = config.window_tensor(dtype, device)
     hop = config.hop_length
     frames = -(-config.win_length // hop)
     squares = window.square().expand(1, frames, -1)
     start = squares.new_zeros(1, config.synthesis_latency)
     envelope, tail = _overlap_add(squares, hop, start)
-    # Copies: views would not count as a stream's own.
-    return envelope[0, -hop:].clone(), tail.clone()
-
-
-def _normalise(signal, envelope, config):
-    """Divide by the overlapped squared windows, as far as they carry."""
-    return signal / envelope.clamp_min(_envelope_floor(config))
+    ready = envelope[0, -hop:].clamp_min(_envelope_floor(config))
+    return ready, tail.clone()  # a view would not count as a stream's own
 
 
 @lru_cache(maxsize=64)
