@@ -11,7 +11,7 @@ bands, of which there are few; only the last ones on the bins.
 import torch
 
 from .mel import NOTHING, MelInversion, mel_filterbank
-from .network import STEP_SCALE, GatedBlock, _patches, _product
+from .network import STEP_SCALE, GatedBlock
 
 # A correction beyond this, in nepers, is a mistake.
 LARGEST_CORRECTION = 10.0
@@ -148,8 +148,10 @@ class MelInversionNet(torch.nn.Module):
         frames = torch.cat([state, log_mel], dim=1)
         steps = torch.stack(self._steps(frames), dim=-1).flatten(0, 1)
         rows = log_mel.flatten(0, 1)
-        # As in `PhaseDerivativeNet`: convolutions to train, and else matrix
-        # products, block by block, with which a stream gives the same bits.
+        # How a convolution rounds depends on how many frames go through it
+        # together; the rows of a matrix product do not know of each other.
+        # So, when no gradient is wanted, the layers are products, and a
+        # stream gives the bits of the offline call.
         trained = torch.is_grad_enabled() and any(
             parameter.requires_grad for parameter in self.parameters()
         )
@@ -175,11 +177,7 @@ class MelInversionNet(torch.nn.Module):
             if trained:
                 x = x.permute(2, 0, 1).unsqueeze(0)
                 return layer(x).squeeze(0).permute(1, 2, 0)
-            if isinstance(layer, GatedBlock):
-                return layer.product(x)
-            if layer.kernel_size == (1, 1):
-                return _product(layer, x)
-            return _product(layer, _patches(layer, x))
+            return _as_products(layer, x)
 
         level = log_mel + self.inversion.level.log()
         smooth = self._spread(level, self.share)
@@ -193,7 +191,8 @@ class MelInversionNet(torch.nn.Module):
         slope = torch.nn.functional.pad(inverted.diff(dim=1), (1, 0))
         detail = torch.stack([slope, inverted - smooth], dim=-1)
         x = x + run(self.detail, torch.tanh(detail / STEP_SCALE))
-        x = torch.nn.functional.glu(x, dim=-1)
+        value, gate = x.chunk(2, dim=-1)
+        x = value * _logistic(gate)
         correction = (x * self.last).sum(-1) + self.bin
         limit = LARGEST_CORRECTION
         return (inverted + correction.clamp(-limit, limit)).exp()
@@ -202,6 +201,29 @@ class MelInversionNet(torch.nn.Module):
         """Interpolate over the bins, from [frames, n_mels, ...]."""
         below = bands.index_select(1, self.below)
         return below.lerp(bands.index_select(1, self.above), share)
+
+
+def _as_products(layer, x):
+    """A flat convolution or gated block, of [frames, freq, channels]."""
+    if isinstance(layer, GatedBlock):
+        value, gate = _as_products(layer.conv, x).chunk(2, dim=-1)
+        return torch.addcmul(x, value, _logistic(gate))
+    kernel, reach = layer.kernel_size[1], layer.padding[1]
+    frames, freq, channels = x.shape
+    if kernel > 1:
+        x = torch.nn.functional.pad(x, (0, 0, reach, reach)).as_strided(
+            (frames, freq, kernel, channels),
+            ((freq + 2 * reach) * channels, channels, channels, 1),
+        )
+    rows = x.reshape(frames * freq, kernel * channels)
+    weight = layer.weight.permute(3, 1, 0, 2).flatten(2).flatten(0, 1)
+    return torch.addmm(layer.bias, rows, weight).unflatten(0, (frames, freq))
+
+
+def _logistic(x):
+    """The logistic function: torch rounds a tanh alike in the middle of an
+    array and at its end, a sigmoid not."""
+    return 0.5 + 0.5 * torch.tanh(0.5 * x)
 
 
 def _neighbours(config):
