@@ -100,7 +100,7 @@ class MasuyamaNet(torch.nn.Module):
         channels=64,
         kernel_size=5,
         history=3,
-        power=1.0,
+        power=1.5,
         coupling=1.0,
     ):
         super().__init__()
