@@ -37,7 +37,8 @@ def find_pretrained(config, lookahead=1, paired=False):
 
     What a network has learned depends on the shape of the window in its own
     bins and on the overlap, and hardly on the sampling rate or on the
-    length: see `serves`. Weights of exactly this transform come first.
+    length: see `serves`. Weights of exactly this transform come first, then
+    those of the nearest overlap.
 
     Arguments
     ---------
@@ -55,22 +56,22 @@ def find_pretrained(config, lookahead=1, paired=False):
 
     Example
     -------
-    >>> half = StftConfig(16000, n_fft=512, hop_length=256)
-    >>> print(find_pretrained(half))
+    >>> find_pretrained(StftConfig(22050, n_fft=1024, hop_length=256))
+    'hann-512-128-latency1'
+    >>> print(find_pretrained(StftConfig(22050, n_fft=1024, hop_length=768)))
     None
     """
-    found = None
+    fitting = []
     for name in available_pretrained():
         hyperparameters = read_hyperparameters(FOLDER / name)
         network = hyperparameters["network"]
         if (network["lookahead"], network["paired"]) != (lookahead, paired):
             continue
         trained = StftConfig(**hyperparameters["stft"])
-        if trained == config:
-            return name
-        if found is None and serves(trained, config):
-            found = name
-    return found
+        if serves(trained, config):
+            hop = trained.hop_length / trained.n_fft
+            fitting.append((trained != config, hop, name))
+    return min(fitting)[-1] if fitting else None
 
 
 def serves(trained, config):
@@ -79,8 +80,8 @@ def serves(trained, config):
     They are, by measurement (the figures are in the recipe's README), where
     the window's main lobe spans about as many bins, and where the overlap is
     that of the training or more, up to twice as many frames: for Hann and
-    Hamming windows of any length, 75 to 87.5 % overlap, at 16 and 22.05 kHz.
-    At half the overlap the gradient theorem is better.
+    Hamming windows of any length, at 16 and 22.05 kHz. Beyond that, as with
+    weights for 75 % at half overlap, the gradient theorem is better.
 
     Arguments
     ---------
