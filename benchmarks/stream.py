@@ -6,10 +6,11 @@ One thread, one channel, one frame per push. The sound is made up. Times are
 median, 99th percentile and worst, in microseconds, by two clocks: the wall's,
 which other programs of the machine disturb, and the thread's own CPU time,
 which they do not. "push" is the inversion, from magnitudes to samples, "frame"
-that with the analysis before it. A paired network works on every second
-frame, and its times are of that one. ONNX Runtime executes the network; what
-is around it is `edge.py`, NumPy and Python, with its own ladder solver, with
-the package's compiled one, and with the solver as ONNX.
+that with the analysis before it; they are timed in a run of their own, without
+the clocks in between. A paired network gets two frames at a time, and its
+times are of both. ONNX Runtime executes the network; what is around it is
+`edge.py`, NumPy and Python, with its own ladder solver, with the package's
+compiled one, and with the solver as ONNX.
 
 With --hours, so much sound is streamed in one process, in chunks of 1 to 1000
 frames (or 1 only, with --single). Memory must not grow, no sample may be NaN,
@@ -62,6 +63,8 @@ from speechbrain_phaseinv.stft import analysis_step
 from speechbrain_phaseinv.summary import format_table
 
 BLOCK_SECONDS = 10
+PARTS = ("analysis", "estimator", "weights", "solver", "synthesis")
+WHOLE = ("push", "frame")
 CHUNKS = (1, 1, 1, 1, 2, 3, 7, 64, 200, 1000)
 
 
@@ -105,13 +108,18 @@ def sound(config, block):
 
 
 class Stopwatch:
-    """Times of functions, by name: wall and CPU, in microseconds."""
+    """Times of functions, by name: wall and CPU, in microseconds.
 
-    def __init__(self):
-        self.times = {}
+    Only of those that are named first, if any are.
+    """
+
+    def __init__(self, *names):
+        self.names, self.times = names, {}
 
     def wrap(self, name, function):
         """The function, timed."""
+        if self.names and name not in self.names:
+            return function
         times = self.times.setdefault(name, [])
 
         def timed(*args, **kwargs):
@@ -124,7 +132,7 @@ class Stopwatch:
         return timed
 
     def statistics(self, keep):
-        """Of the last `keep` calls, or of so many frames' worth of calls."""
+        """Of the last `keep` calls."""
         found = {}
         for name, times in self.times.items():
             wall, cpu = np.array(times[-keep:]).T
@@ -141,8 +149,21 @@ class Stopwatch:
 
 @torch.no_grad()
 def time_eager(inverter, frames):
-    """Times of the parts of a frame in PyTorch."""
-    config, watch = inverter.config, Stopwatch()
+    """Times of a frame and of its parts in PyTorch."""
+    return both(frames, lambda watch: run_eager(inverter, frames, watch))
+
+
+def both(frames, run):
+    """Statistics of the parts, then of the whole."""
+    parts, whole = Stopwatch(*PARTS), Stopwatch(*WHOLE)
+    run(parts)
+    run(whole)
+    return parts.statistics(frames) | whole.statistics(frames)
+
+
+def run_eager(inverter, frames, watch):
+    """Frame after frame, under a stopwatch."""
+    config = inverter.config
     stream = InversionStream(inverter)
     timed = [
         (inversion, "phase_weights", "weights"),
@@ -165,13 +186,19 @@ def time_eager(inverter, frames):
         stft, state = analyse(samples, config, state)
         return push(stft.abs())
 
-    run_frames(frame, config, frames, patches, watch)
-    return watch.statistics(kept_calls(inverter, frames))
+    run_frames(frame, inverter, frames, patches, watch)
 
 
 def time_edge(folder, inverter, frames, solver):
-    """Times of the parts of a frame in NumPy and ONNX Runtime."""
-    config, watch = inverter.config, Stopwatch()
+    """Times of a frame and of its parts in NumPy and ONNX Runtime."""
+    return both(
+        frames, lambda watch: run_edge(folder, inverter, frames, solver, watch)
+    )
+
+
+def run_edge(folder, inverter, frames, solver, watch):
+    """Frame after frame, under a stopwatch."""
+    config = inverter.config
     stream = edge.EdgeStream(folder, solver)
     stream.estimate = watch.wrap("estimator", stream.estimate)
     stream.step = watch.wrap("solver", stream.step)
@@ -187,36 +214,31 @@ def time_edge(folder, inverter, frames, solver):
     start = stream.offset
     stream_window[start : start + config.win_length] = stream.window
     analyse = watch.wrap("analysis", analyse)
-    push = watch.wrap("push", stream.push)
+    push = watch.wrap(
+        "push", lambda magnitudes: [stream.push(x) for x in magnitudes]
+    )
 
     def frame(samples):
-        return push(analyse(samples[0].numpy()))
+        hops = samples[0].split(config.hop_length)
+        return push([analyse(x.numpy()) for x in hops])
 
-    run_frames(frame, config, frames, [], watch)
-    return watch.statistics(kept_calls(inverter, frames))
+    run_frames(frame, inverter, frames, [], watch)
 
 
-def run_frames(frame, config, frames, patches, watch):
+def run_frames(frame, inverter, frames, patches, watch):
     """Frame after frame; the first tenth warms up."""
+    config = inverter.config
+    stride = getattr(inverter.estimator, "stride", 1)
     for patch in patches:
         patch.start()
     frame = watch.wrap("frame", frame)
     try:
-        blocks = sound(config, 0).split(config.hop_length, dim=1)
+        blocks = sound(config, 0).split(stride * config.hop_length, dim=1)
         for i in range(frames + frames // 10):
             frame(blocks[i % (len(blocks) - 1)])
     finally:
         for patch in patches:
             patch.stop()
-
-
-def kept_calls(inverter, frames):
-    """Calls without those of the warm-up, for parts of every frame.
-
-    Of a paired network only every second frame makes a pass, and the calls
-    are fewer; all are kept then but the first.
-    """
-    return frames // getattr(inverter.estimator, "stride", 1)
 
 
 @torch.no_grad()
@@ -380,8 +402,7 @@ def show(found):
     for name, engines in found.items():
         rows = []
         for engine, parts in engines.items():
-            order = ["analysis", "estimator", "weights", "solver"]
-            for part in [*order, "synthesis", "push", "frame"]:
+            for part in [*PARTS, *WHOLE]:
                 if part in parts:
                     cells = [parts[part][x] for x in columns]
                     cells += [parts[part][f"cpu_{x}"] for x in columns]

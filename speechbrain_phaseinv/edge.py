@@ -15,6 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+# Of magnitudes: its logarithm is -69.
+FLOOR = np.float32(np.exp(-69.0))
+
+# Of the logarithms of weights: the smallest is still a normal number.
+LOWEST = np.float32(np.log(np.finfo(np.float32).tiny) + 7)
+
 
 class EdgeStream:
     """Invert a magnitude spectrogram, one frame at a time.
@@ -44,16 +50,15 @@ class EdgeStream:
         self.trim = self.n_fft // 2 - self.offset
         k = np.arange(self.bins)
         turns = k * self.hop % self.n_fft / self.n_fft
-        self.advance = (2 * np.pi * turns).astype(np.float32)
+        self.advance = 2 * np.pi * turns
         # From the phase at the window's centre to that at sample 0.
         centre = 2 * self.offset + len(self.window)
         turns = k * centre % (2 * self.n_fft) / (2 * self.n_fft)
         self.to_start = np.exp(-2j * np.pi * turns).astype(np.complex64)
-        self.real = stft["real_bins"]
         squares = np.pad(self.window**2, (0, -len(self.window) % self.hop))
         steady = squares.reshape(-1, self.hop).sum(0)
-        self.floor = spec["envelope_floor"] * steady.max()
-        self.real = spec["real_bins"]  # DC and Nyquist: 1 or -1
+        self.floor = np.float32(spec["envelope_floor"] * steady.max())
+        self.real = np.array(spec["real_bins"])  # DC and Nyquist: 1 or -1
         # How many frames a pass of the estimator sees, starting how far back,
         # and for how many of them it answers.
         estimator = spec["estimator"]
@@ -160,7 +165,7 @@ class EdgeStream:
         self.pending.append(magnitude)
         if len(self.logs) < self.seen:
             return np.zeros(0, np.float32)
-        derivatives = self.estimate(np.stack(self.logs), self.stride)
+        derivatives = self.estimate(np.array(self.logs), self.stride)
         pieces = []
         for i in range(self.stride if most is None else most):
             now, log = self.pending.pop(0), self.logs[self.past + i]
@@ -194,9 +199,9 @@ class EdgeStream:
         """Inverse transform and overlap-add: the samples that are final."""
         frame = np.fft.irfft(spectrum, self.n_fft).astype(np.float32)
         frame = frame[self.offset : self.offset + len(self.window)]
-        room = np.zeros(self.hop, np.float32)
-        signal = np.concatenate([self.signal, room]) + frame * self.window
-        envelope = np.concatenate([self.envelope, room]) + self.window**2
+        signal, envelope = frame * self.window, self.window**2
+        signal[: -self.hop] += self.signal
+        envelope[: -self.hop] += self.envelope
         self.signal, self.envelope = signal[self.hop :], envelope[self.hop :]
         samples = self._normalise(signal[: self.hop], envelope[: self.hop])
         skipped = min(self.skip, self.hop)
@@ -205,26 +210,22 @@ class EdgeStream:
 
     def _normalise(self, signal, envelope):
         """Divide by the overlapped squared windows, as far as they carry."""
-        return signal / np.maximum(envelope, np.float32(self.floor))
+        return signal / np.maximum(envelope, self.floor)
 
 
 def log_magnitude(magnitude):
     """Natural logarithm that stops at -69, far below any recording."""
-    safe = np.where(magnitude > 1.1e-30, magnitude, np.float32(1))
-    return np.where(magnitude > 1.1e-30, np.log(safe), np.float32(-69))
+    return np.log(np.maximum(magnitude, FLOOR))
 
 
 def weights(log, before, trust_time, trust_frequency, power):
     """Weights of the least squares, the largest of a frame 1, none 0."""
     below = np.concatenate([log[:1], log[:-1]])
-    anchor = power * (log + before) + 2 * log + trust_time
-    coupling = power * (log + below) + 2 * log + trust_frequency
-    peak = max(anchor.max(), coupling.max())
-    lowest = np.float32(np.log(np.finfo(np.float32).tiny) + 7)
-    return (
-        np.exp(np.maximum(anchor - peak, lowest)),
-        np.exp(np.maximum(coupling - peak, lowest)),
-    )
+    own = (power + 2) * log
+    both = np.array([own + trust_time, own + trust_frequency])
+    both += power * np.array([before, below])
+    both -= both.max()
+    return np.exp(np.maximum(both, LOWEST))
 
 
 def integrate(turn, frequency, anchor, coupling, phasor, solve):
@@ -243,10 +244,10 @@ def integrate(turn, frequency, anchor, coupling, phasor, solve):
     solve : callable
         Such as `solve_ladder`.
     """
-    theta = np.cumsum(frequency[1:], dtype=np.float64)
-    theta = np.concatenate([[0], theta % (2 * np.pi)]).astype(np.float32)
-    s = solve(anchor, coupling, phasor * np.exp(1j * (turn - theta)))
-    return (s / np.abs(s) * np.exp(1j * theta)).astype(np.complex64)
+    theta = np.cumsum(frequency, dtype=np.float64) - frequency[0]
+    rotor, tilt = np.exp(1j * np.array([turn - theta, theta]))
+    s = solve(anchor, coupling, phasor * rotor)
+    return (s / np.abs(s) * tilt).astype(np.complex64)
 
 
 def solve_ladder(anchor, coupling, target):

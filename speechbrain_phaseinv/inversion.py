@@ -256,11 +256,11 @@ class SpectrogramInverter(torch.nn.Module):
         if magnitude.dim() != 3 or magnitude.shape[-1] != bins:
             raise ValueError(_explain_shape(magnitude, self.config))
         if magnitude.numel():
-            low, high = torch.aminmax(magnitude.detach())
+            low, high = (x.item() for x in torch.aminmax(magnitude.detach()))
             if not (low >= 0 and high < float("inf")):
                 raise ValueError(
                     "magnitudes must be finite and not negative, got values "
-                    f"from {low.item():g} to {high.item():g}. A log-magnitude "
+                    f"from {low:g} to {high:g}. A log-magnitude "
                     "needs .exp() first, a spectrogram in dB 10 ** (x / 20)."
                 )
         return magnitude

@@ -233,11 +233,11 @@ class PhaseDerivativeNet(torch.nn.Module):
         stop = (passes - 1) * self.stride + 1
         here = frames[:, self.history : self.history + stop : self.stride]
         slope = torch.nn.functional.pad(here.diff(dim=2), (1, 0))
-        rise = torch.tanh(frames.diff(dim=1) / STEP_SCALE)
+        rise = frames.diff(dim=1)
         steps = [
             rise[:, i : i + stop : self.stride] for i in range(self.window - 1)
         ]
-        return torch.stack([torch.tanh(slope / STEP_SCALE), *steps], dim=1)
+        return torch.tanh(torch.stack([slope, *steps], dim=1) / STEP_SCALE)
 
     def _theorem(self, frames, ready):
         """The gradient theorem's two estimates of the same frames."""
