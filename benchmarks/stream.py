@@ -219,8 +219,8 @@ def run_edge(folder, inverter, frames, solver, watch):
     )
 
     def frame(samples):
-        hops = samples[0].split(config.hop_length)
-        return push([analyse(x.numpy()) for x in hops])
+        hops = samples.numpy().reshape(-1, config.hop_length)
+        return push([analyse(x) for x in hops])
 
     run_frames(frame, inverter, frames, [], watch)
 
