@@ -33,6 +33,7 @@ _HOMES = {
     "GradientTheorem": "gradient_theorem",
     "InversionStream": "streaming",
     "PhaseInversion": "transforms",
+    "PhaseInversionVocoder": "inference",
     "Resynthesizer": "resynthesizer",
     "SpectrogramInverter": "inversion",
     "StftConfig": "config",
