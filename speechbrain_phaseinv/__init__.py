@@ -13,7 +13,8 @@ The data flows one way, one module a step:
 - `inversion`: the whole chain, `SpectrogramInverter`;
 - `streaming`: `InversionStream`, frames in and samples out;
 - `transforms`: `PhaseInversion`, for `torchaudio.transforms.GriffinLim`;
-- `resynthesizer`: `Resynthesizer`, the last step of a SpeechBrain enhancer;
+- `resynthesizer`: `Resynthesizer`, the last step of a SpeechBrain enhancer,
+  with `noisy_phase`, an inversion that is drawn to the recording's phase;
 - `griffinlim`: iterations that refine a result offline;
 - `methods`, `peers`: what is compared with what;
 - `evaluation`: methods side by side, with `metrics` and `summary`;

@@ -22,7 +22,7 @@ LAYERS = [
     {"_network", "losses"},
     {"network"},
     {"pretrained", "mel_network"},
-    {"inversion"},
+    {"inversion", "noisy_phase"},
     {"transforms", "streaming", "resynthesizer"},
 ]
 

@@ -12,13 +12,12 @@ from speechbrain.processing.signal_processing import resynthesize
 from speechbrain_phaseinv import Resynthesizer, StftConfig, analysis
 from speechbrain_phaseinv.derivatives import PhaseDerivatives, expected_advance
 from speechbrain_phaseinv.inversion import SpectrogramInverter
-from speechbrain_phaseinv.resynthesizer import (
+from speechbrain_phaseinv.noisy_phase import (
     DOUBT,
-    PHASES,
-    describe,
     invert_towards,
     signal_to_noise,
 )
+from speechbrain_phaseinv.resynthesizer import PHASES, describe
 
 # The transform of SpeechBrain's enhancers: 32 ms every 16 ms, Hamming.
 HALF = dict(sample_rate=16000, win_length=32, hop_length=16)
