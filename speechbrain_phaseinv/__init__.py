@@ -15,6 +15,8 @@ The data flows one way, one module a step:
 - `transforms`: `PhaseInversion`, for `torchaudio.transforms.GriffinLim`;
 - `resynthesizer`: `Resynthesizer`, the last step of a SpeechBrain enhancer,
   with `noisy_phase`, an inversion that is drawn to the recording's phase;
+- `mel`, `mel_network`: from mel spectrograms to magnitudes;
+- `inference`: `PhaseInversionVocoder`, SpeechBrain's vocoder;
 - `griffinlim`: iterations that refine a result offline;
 - `methods`, `peers`: what is compared with what;
 - `evaluation`: methods side by side, with `metrics` and `summary`;
@@ -23,9 +25,9 @@ The data flows one way, one module a step:
 - `cli`: the command ``phaseinv``.
 
 Begin with `SpectrogramInverter`, or with `PhaseInversion` if you come from
-torchaudio. None of these modules needs torchaudio or speechbrain. The names
-below are imported when they are first used, so that what needs no torch, such
-as ``phaseinv --help``, does not wait for it.
+torchaudio. Only `inference` needs torchaudio and speechbrain. The names below
+are imported when they are first used, so that what needs no torch, such as
+``phaseinv --help``, does not wait for it.
 """
 
 from importlib import import_module
