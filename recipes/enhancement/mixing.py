@@ -10,12 +10,12 @@ KINDS = ("recorded", "coloured", "babble")
 
 
 class Noise:
-    """Three kinds of noise, or two where there are no recordings of any.
+    """Three kinds of noise, as far as there are recordings for them.
 
     Arguments
     ---------
     speech : audio.Recordings
-        From which babble is made.
+        From which babble is made, if there are at least two.
     recorded : audio.Recordings, optional
         Recordings of noise.
     """
@@ -23,7 +23,9 @@ class Noise:
     def __init__(self, speech, recorded=None):
         self.speech = speech
         self.recorded = recorded
-        self.kinds = KINDS if recorded is not None else KINDS[1:]
+        missing = {"recorded"} if recorded is None else set()
+        missing |= {"babble"} if len(speech) < 2 else set()
+        self.kinds = [kind for kind in KINDS if kind not in missing]
 
     def draw(self, samples, generator, own=-1):
         """Noise of one kind, [samples], at any level.
@@ -42,7 +44,7 @@ class Noise:
             return coloured(samples, generator)
         if kind == "recorded":
             return _excerpt(self.recorded, samples, generator)
-        voices = [i for i in range(len(self.speech)) if i != own] or [own]
+        voices = [i for i in range(len(self.speech)) if i != own]
         total = torch.zeros(samples)
         for _ in range(6):
             voice = _excerpt(self.speech, samples, generator, voices)
