@@ -160,9 +160,13 @@ def _quality(results):
         return "see the table of methods"
     pairs = []
     for name, title in (("pesq_wb", "PESQ"), ("estoi", "ESTOI")):
-        ours, before = (found[x][name]["mean"] for x in ("network-0", PREVIOUS))
-        if ours is not None:
-            pairs.append(f"{title} {ours:.3f} against {before:.3f}")
+        ours, before = (found[x][name] for x in ("network-0", PREVIOUS))
+        if ours["mean"] is not None and before["mean"] is not None:
+            # Where PESQ loses a recording, the median says more.
+            pairs.append(
+                f"{title} {ours['mean']:.3f} against {before['mean']:.3f} "
+                f"(medians {ours['median']:.3f} and {before['median']:.3f})"
+            )
     return (
         "without look-ahead, ours against the previous best as trained here: "
         + ", ".join(pairs)
