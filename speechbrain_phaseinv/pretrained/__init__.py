@@ -95,8 +95,8 @@ def serves(trained, config):
     lobe = gaussian_gamma(config) / config.n_fft**2
     lobe /= gaussian_gamma(trained) / trained.n_fft**2
     hop = config.hop_length / config.n_fft
-    hop /= trained.hop_length / trained.n_fft
-    return 0.8 < lobe < 1.25 and 0.5 <= hop <= 1.0
+    learned = trained.hop_length / trained.n_fft
+    return 0.8 < lobe < 1.25 and learned / 2 <= hop <= max(learned, 0.375)
 
 
 def load_pretrained(source, config=None):
