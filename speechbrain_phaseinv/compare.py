@@ -25,14 +25,9 @@ from .inversion import SpectrogramInverter
 from .methods import METHODS, Inversion, Unavailable
 from .peers import PEERS
 from .pretrained import load_pretrained
-from .solvers import OURS, SOLVERS, growth_exponent, measure_times
+from .solvers import time_solvers
 
 SCORES = tuple(name for name in summary.SCORES if name != "seconds")
-# Transforms that the solvers are timed with, by their number of bins, and the
-# largest dense system: beyond, a single frame takes seconds.
-SOLVER_BINS = (257, 513, 1025, 2049)
-DENSE_BINS = 1025
-SOLVERS_TIMED = (OURS, "ptsv", "solveh_banded", "sparse spsolve", "dense solve")
 # Listening examples: how many recordings, and how much of each, in seconds.
 EXAMPLES = 3
 EXCERPT = 6.0
@@ -233,40 +228,6 @@ def _excerpt(outcome):
     }
     waveform = outcome.waveform[:1, :samples]
     return outcome._replace(waveform=waveform, estimates=cut, stft=None)
-
-
-def time_solvers(bins=SOLVER_BINS, rounds=9, seconds=0.01):
-    """Time per frame of the least-squares step, and how it grows.
-
-    Arguments
-    ---------
-    bins : sequence of int
-        Sizes of the system.
-    rounds : int
-        Times are medians of so many turns.
-    seconds : float
-        Of CPU time, for a turn.
-
-    Returns
-    -------
-    times : dict
-        "bins", "microseconds" and "exponent", the last two by solver.
-    """
-    table = {name: {} for name in SOLVERS_TIMED}
-    for size in bins:
-        solvers = {
-            name: SOLVERS[name]
-            for name in SOLVERS_TIMED
-            if name != "dense solve" or size <= DENSE_BINS
-        }
-        found = measure_times(solvers, size, "float32", rounds, seconds)
-        for name, value in found.items():
-            table[name][size] = 1e6 * value
-    exponents = {
-        name: growth_exponent(list(row), list(row.values()))
-        for name, row in table.items()
-    }
-    return {"microseconds": table, "exponent": exponents}
 
 
 def text(results):

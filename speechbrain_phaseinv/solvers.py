@@ -166,3 +166,44 @@ def measure_times(solvers, bins, dtype, rounds, seconds):
 def growth_exponent(bins, times):
     """Slope of time against number of bins, both logarithmic."""
     return float(np.polyfit(np.log(bins), np.log(times), 1)[0])
+
+
+# Transforms that a comparison times, by their number of bins, and the largest
+# dense system: beyond, a single frame takes seconds.
+SOLVER_BINS = (257, 513, 1025, 2049)
+DENSE_BINS = 1025
+SOLVERS_TIMED = (OURS, "ptsv", "solveh_banded", "sparse spsolve", "dense solve")
+
+
+def time_solvers(bins=SOLVER_BINS, rounds=9, seconds=0.01):
+    """Time per frame of the least-squares step, and how it grows.
+
+    Arguments
+    ---------
+    bins : sequence of int
+        Sizes of the system.
+    rounds : int
+        Times are medians of so many turns.
+    seconds : float
+        Of CPU time, for a turn.
+
+    Returns
+    -------
+    times : dict
+        "bins", "microseconds" and "exponent", the last two by solver.
+    """
+    table = {name: {} for name in SOLVERS_TIMED}
+    for size in bins:
+        solvers = {
+            name: SOLVERS[name]
+            for name in SOLVERS_TIMED
+            if name != "dense solve" or size <= DENSE_BINS
+        }
+        found = measure_times(solvers, size, "float32", rounds, seconds)
+        for name, value in found.items():
+            table[name][size] = 1e6 * value
+    exponents = {
+        name: growth_exponent(list(row), list(row.values()))
+        for name, row in table.items()
+    }
+    return {"microseconds": table, "exponent": exponents}
