@@ -8,18 +8,47 @@ is bound by the latency of its operations, which is the same for both.
 """
 
 import math
+import os
+from pathlib import Path
 
 import numpy as np
-from numba import njit
+from numba import config, njit
 
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
+
+def compiled(**options):
+    """`njit` that keeps its machine code in the user's folder for caches.
+
+    Numba would put it beside the source, where pip does not know of it: an
+    uninstalled package would leave a folder of its name behind, which Python
+    takes for the package. ``NUMBA_CACHE_DIR`` still has its way.
+    """
+
+    def decorate(function):
+        before = config.CACHE_DIR
+        config.CACHE_DIR = before or str(_cache_folder())
+        try:
+            return njit(cache=True, nogil=True, error_model="numpy", **options)(
+                function
+            )
+        finally:
+            config.CACHE_DIR = before
+
+    return decorate
+
+
+def _cache_folder():
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        if os.environ.get(name):
+            return Path(os.environ[name], "speechbrain_phaseinv")
+    return Path(os.path.expanduser("~"), ".cache", "speechbrain_phaseinv")
+
 
 # Elimination divides, and each division waits for the last. The ladders of
 # different frames do not wait for each other: so many go side by side.
 LANES = 8
 
 
-@njit(**_OPTIONS)
+@compiled()
 def _factor(anchor, coupling, ratio, inverse):
     """Eliminate up to LANES ladders, [lanes, freq]; see `tridiagonal`.
 
@@ -43,7 +72,7 @@ def _factor(anchor, coupling, ratio, inverse):
         inverse[j, freq - 1] = 1 / e[j] if e[j] > 0 else 0.0
 
 
-@njit(**_OPTIONS)
+@compiled()
 def _substitute(ratio, inverse, source, target, free, solution):
     """Carry the right-hand side source * target through a factored ladder.
 
@@ -71,7 +100,7 @@ def _substitute(ratio, inverse, source, target, free, solution):
         solution[k] = complex(re, im)
 
 
-@njit(**_OPTIONS)
+@compiled()
 def solve_rows(anchor, coupling, source, target, free):
     """Solve independent ladders, [rows, freq], for source * target."""
     rows, freq = anchor.shape
@@ -89,7 +118,7 @@ def solve_rows(anchor, coupling, source, target, free):
     return solution
 
 
-@njit(**_OPTIONS)
+@compiled()
 def fraction(z, square):
     """p and q with p / q = tanh(z) for square = z^2, tan(z) for -z^2.
 
@@ -105,7 +134,7 @@ def fraction(z, square):
     return p, number(135135) + q * square
 
 
-@njit(**_OPTIONS)
+@compiled()
 def _turn(angles, rotors):
     """rotors = exp(j angles)."""
     for k in range(angles.size):
@@ -118,7 +147,7 @@ def _turn(angles, rotors):
         rotors[k] = complex(cosine * cosine - sine * sine, 2 * cosine * sine)
 
 
-@njit(**_OPTIONS)
+@compiled()
 def integrate(advance, real, time, frequency, anchor, coupling, start, output):
     """The recursion over frames of `integration`, [batch, time, freq].
 
@@ -164,7 +193,7 @@ def integrate(advance, real, time, frequency, anchor, coupling, start, output):
             previous = phasor[i, t]
 
 
-@njit(**_OPTIONS)
+@compiled()
 def integrate_adjoint(
     anchor, coupling, rotor, tilt, solution, gradient, floor, real, y
 ):

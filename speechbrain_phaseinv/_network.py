@@ -12,28 +12,22 @@ which makes this the faster way, too.
 import math
 
 import numpy as np
-from numba import njit
 
-from ._kernels import fraction
+from ._kernels import compiled, fraction
 
 # A product and the sum that it goes into may become one operation: faster, and
 # more exact. Nothing else is reordered.
-_OPTIONS = {
-    "cache": True,
-    "nogil": True,
-    "error_model": "numpy",
-    "fastmath": {"contract"},
-}
+_OPTIONS = {"fastmath": {"contract"}}
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def _fraction(z):
     """p and q with p / q = tanh(z), which is 1 above 4.5 or nearly so."""
     z = min(max(z, type(z)(-4.5)), type(z)(4.5))
     return fraction(z, z * z)
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def _features(frames, history, scale, x, margin):
     """Bounded steps of log-magnitude, as `PhaseDerivativeNet` has them.
 
@@ -55,13 +49,13 @@ def _features(frames, history, scale, x, margin):
             feature[k] = (p + p) * q / (p * p + q * q)
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def _fours(number):
     """The next multiple of four."""
     return (number + 3) // 4 * 4
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def _pack(weight, bias):
     """A layer's weights, biases last, filled up with zeros to fours."""
     outputs, terms = weight.shape
@@ -73,7 +67,7 @@ def _pack(weight, bias):
     return packed
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def _offsets(channels, terms, dilation, row, margin):
     """Where in x[channel, margin + freq + margin] a weight's factors begin."""
     kernel = terms // channels
@@ -84,7 +78,7 @@ def _offsets(channels, terms, dilation, row, margin):
     return offsets
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def _convolve(x, offsets, weight, y):
     """y[i, k] = weight[i, -1] + sum over j of weight[i, j] x[offsets[j] + k].
 
@@ -114,7 +108,7 @@ def _convolve(x, offsets, weight, y):
                 y3[k] += d0 * p + d1 * q + d2 * r + d3 * s
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def _add_gated(y, width, x, margin):
     """x += value / (1 + exp(-gate)) for y = [values, gates].
 
@@ -130,7 +124,7 @@ def _add_gated(y, width, x, margin):
             state[k] += half * share * value[k]
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def _add_theorem(before, here, ahead, share, slope, scale, time, frequency):
     """Add the gradient theorem's estimates, as `GradientTheorem` has them.
 
@@ -151,7 +145,7 @@ def _add_theorem(before, here, ahead, share, slope, scale, time, frequency):
         frequency[k] += for_frequency * ((p + p) * q / (p * p + q * q))
 
 
-@njit(**_OPTIONS)
+@compiled(**_OPTIONS)
 def run(frames, net, step_scale, theorem, prior, layers, output):
     """All that `PhaseDerivativeNet` makes of frames.
 

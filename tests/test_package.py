@@ -1,6 +1,7 @@
 """What the package promises as a whole."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -91,3 +92,24 @@ def test_the_versions_that_torchaudio_needs_are_capped():
     needed = " ".join(requires("speechbrain_phaseinv"))
     assert re.search(r"torch<2\.13,", needed)
     assert re.search(r"torchaudio<2\.12,", needed)
+
+
+def test_compiled_code_is_not_left_where_a_package_was(tmp_path):
+    """A leftover folder of its name would be imported in its place."""
+    code = (
+        "from speechbrain_phaseinv import _kernels\n"
+        "import numba\n"
+        "print(_kernels.fraction._cache.cache_path, numba.config.CACHE_DIR)"
+    )
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    environment.pop("NUMBA_CACHE_DIR", None)
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert result.returncode == 0, result.stderr
+    folder, *rest = result.stdout.split()
+    assert folder.startswith(str(tmp_path / "speechbrain_phaseinv"))
+    assert not rest  # Numba's own setting is as it was

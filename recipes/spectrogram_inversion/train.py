@@ -241,6 +241,8 @@ class PhaseBrain(sb.Brain):
         self.hparams.train_logger.log_stats(meta, **stats)
         if self.tensorboard is not None:
             self.tensorboard.log_stats(meta, **stats)
+            if self.tensorboard.writer is not None:  # the main process
+                self.tensorboard.writer.flush()
 
     @cached_property
     def tensorboard(self):
