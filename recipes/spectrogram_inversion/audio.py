@@ -1,11 +1,15 @@
 """Recordings, decoded once, resampled once, and kept in memory."""
 
 import json
+import tempfile
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
 import torch
+from prepare import data_root, prepare
 
 
 class Recordings:
@@ -63,6 +67,44 @@ class UtteranceDataset(torch.utils.data.Dataset):
 
     def __getitem__(self, index):
         return torch.from_numpy(self.recordings.waveform(index))
+
+
+def split_recordings(
+    data_folder, split, sample_rate, layout="auto", limit=None, corpora=()
+):
+    """The recordings of a split, one after the other.
+
+    Arguments
+    ---------
+    data_folder : str
+        As for `prepare.prepare`.
+    split : str
+        "train", "valid" or "test".
+    sample_rate : int
+        To which everything is resampled, in Hz.
+    layout : str
+        As for `prepare.prepare`.
+    limit : int, optional
+        At most so many of each corpus.
+    corpora : sequence of str
+        These only; all, if empty.
+
+    Yields
+    ------
+    name, corpus : str
+    waveform : torch.Tensor, [1, samples]
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(data_folder, folder, layout)
+        table = Path(folder, f"{split}.json")
+        data = UtteranceDataset(table, data_root(data_folder), sample_rate)
+    count = Counter()
+    for i, (name, entry) in enumerate(data.recordings.entries):
+        corpus = entry["corpus"]
+        if (corpora and corpus not in corpora) or count[corpus] == limit:
+            continue
+        count[corpus] += 1
+        yield name, corpus, data[i].unsqueeze(0)
 
 
 class ExcerptDataset(torch.utils.data.Dataset):

@@ -12,14 +12,12 @@ Griffin-Lim runs with --griffin_lim ITERATIONS, random phases from seed 0.
 
 import argparse
 import json
-import tempfile
 from collections import defaultdict
 from pathlib import Path
 
 import torch
-from audio import UtteranceDataset
+from audio import split_recordings
 from metrics import inversion_metrics, mean_and_interval
-from prepare import data_root, prepare
 
 from speechbrain_phaseinv.gradient_theorem import GradientTheorem
 from speechbrain_phaseinv.inversion import SpectrogramInverter
@@ -56,33 +54,30 @@ def evaluate(arguments):
     )
     compared = methods(arguments, config)
     rows = defaultdict(lambda: defaultdict(list))
-    with tempfile.TemporaryDirectory() as folder:
-        prepare(arguments.data_folder, folder, arguments.layout)
-        data = UtteranceDataset(
-            Path(folder, f"{arguments.split}.json"),
-            data_root(arguments.data_folder),
-            arguments.sample_rate,
-        )
-        for i, (_, entry) in enumerate(data.recordings.entries):
-            corpus = entry["corpus"]
-            if arguments.corpora and corpus not in arguments.corpora:
-                continue
-            if len(rows[corpus]["count"]) == arguments.limit:
-                continue
-            rows[corpus]["count"].append(i)
-            target = data[i].unsqueeze(0)
-            magnitude = analysis(target, config).abs()
-            for name, invert in compared.items():
-                made = invert(magnitude, length=target.shape[1])
-                rows[corpus][name].append(
-                    inversion_metrics(made, target, config)
-                )
+    for corpus, target in targets(arguments, config.sample_rate):
+        rows[corpus]["count"].append(1)
+        magnitude = analysis(target, config).abs()
+        for name, invert in compared.items():
+            made = invert(magnitude, length=target.shape[1])
+            rows[corpus][name].append(inversion_metrics(made, target, config))
     return {
         corpus: {name: mean_and_interval(table[name]) for name in compared}
         | {"utterances": len(table["count"])}
         for corpus, table in rows.items()
-        if table["count"]
     }
+
+
+def targets(arguments, sample_rate):
+    """Corpus and waveform, [1, samples], of each recording asked for."""
+    for _, corpus, waveform in split_recordings(
+        arguments.data_folder,
+        arguments.split,
+        sample_rate,
+        arguments.layout,
+        arguments.limit,
+        arguments.corpora,
+    ):
+        yield corpus, waveform
 
 
 def markdown(results):

@@ -13,15 +13,11 @@ WEIGHTS (one) and the options are those of evaluate.py.
 """
 
 import math
-import tempfile
 from collections import defaultdict
-from pathlib import Path
 
 import torch
-from audio import UtteranceDataset
-from evaluate import markdown, parse
+from evaluate import markdown, parse, targets
 from metrics import inversion_metrics, mean_and_interval
-from prepare import data_root, prepare
 
 from speechbrain_phaseinv.derivatives import phase_derivatives
 from speechbrain_phaseinv.integration import (
@@ -116,25 +112,11 @@ def main(arguments=None):
     torch.set_num_threads(arguments.threads)
     network = load_pretrained(arguments.weights[0])
     rows = defaultdict(lambda: defaultdict(list))
-    with tempfile.TemporaryDirectory() as folder:
-        prepare(arguments.data_folder, folder, arguments.layout)
-        data = UtteranceDataset(
-            Path(folder, f"{arguments.split}.json"),
-            data_root(arguments.data_folder),
-            network.config.sample_rate,
-        )
-        for i, (_, entry) in enumerate(data.recordings.entries):
-            corpus = entry["corpus"]
-            if arguments.corpora and corpus not in arguments.corpora:
-                continue
-            table = rows[corpus]
-            if table and len(table["as predicted"]) == arguments.limit:
-                continue
-            target = data[i].unsqueeze(0)
-            for name, made in partly_true(target, network).items():
-                table[name].append(
-                    inversion_metrics(made, target, network.config)
-                )
+    for corpus, target in targets(arguments, network.config.sample_rate):
+        for name, made in partly_true(target, network).items():
+            rows[corpus][name].append(
+                inversion_metrics(made, target, network.config)
+            )
     results = {
         corpus: {
             name: mean_and_interval(found) for name, found in table.items()

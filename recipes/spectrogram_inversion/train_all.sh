@@ -1,5 +1,6 @@
 #!/bin/sh
-# Trains the three operating points from nothing, as the packaged weights were,
+# Trains the three operating points from nothing, in the runs that the packaged
+# weights had (of which the first had an earlier loss: see the model cards),
 # in about an hour and a half of two cores:
 #
 #     sh train_all.sh DATA_FOLDER [OUTPUT_FOLDER]

@@ -20,9 +20,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import argparse
 import json
 import sys
-import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 
 import torch
@@ -31,8 +29,7 @@ import torchaudio
 # The data are read as in the other recipe.
 sys.path.append(str(Path(__file__).parents[2] / "spectrogram_inversion"))
 
-from audio import UtteranceDataset
-from prepare import data_root, prepare
+from audio import split_recordings
 
 from speechbrain_phaseinv import summary
 from speechbrain_phaseinv.evaluation import score
@@ -123,38 +120,31 @@ def evaluate(arguments):
     """Scores, a dict for each recording and method."""
     torch.set_num_threads(1)
     mels, linears, mel = vocoders(arguments)
-    rows, count = [], Counter()
-    warm = set()
-    with tempfile.TemporaryDirectory() as folder:
-        prepare(arguments.data_folder, folder, arguments.layout)
-        data = UtteranceDataset(
-            Path(folder, f"{arguments.split}.json"),
-            data_root(arguments.data_folder),
-            mel.stft.sample_rate,
-        )
-        for i, (name, entry) in enumerate(data.recordings.entries):
-            corpus = entry["corpus"]
-            if count[corpus] == arguments.limit:
-                continue
-            count[corpus] += 1
-            target = data[i].unsqueeze(0)
-            samples = target.shape[1]
-            magnitude = analysis(target, mel.stft).abs()
-            given = ((mels, log_mel(magnitude, mel)), (linears, magnitude))
-            for table, spectrogram in given:
-                for method, vocode in table.items():
-                    if method not in warm:
-                        vocode(spectrogram, samples)
-                        warm.add(method)
-                    start = time.process_time()
-                    made = vocode(spectrogram, samples)
-                    seconds = time.process_time() - start
-                    row = {"method": method, "file": name, "corpus": corpus}
-                    row["real_time_factor"] = (
-                        seconds * mel.stft.sample_rate / samples
-                    )
-                    row.update(score(target, made, mel.stft, SCORES))
-                    rows.append(row)
+    rows, warm = [], set()
+    for name, corpus, target in split_recordings(
+        arguments.data_folder,
+        arguments.split,
+        mel.stft.sample_rate,
+        arguments.layout,
+        arguments.limit,
+    ):
+        samples = target.shape[1]
+        magnitude = analysis(target, mel.stft).abs()
+        given = ((mels, log_mel(magnitude, mel)), (linears, magnitude))
+        for table, spectrogram in given:
+            for method, vocode in table.items():
+                if method not in warm:
+                    vocode(spectrogram, samples)
+                    warm.add(method)
+                start = time.process_time()
+                made = vocode(spectrogram, samples)
+                seconds = time.process_time() - start
+                row = {"method": method, "file": name, "corpus": corpus}
+                row["real_time_factor"] = (
+                    seconds * mel.stft.sample_rate / samples
+                )
+                row.update(score(target, made, mel.stft, SCORES))
+                rows.append(row)
     return rows
 
 
