@@ -254,7 +254,8 @@ def _add_compare(commands):
         ),
         epilog=(
             "Peers are left out where they are not installed: pip install "
-            "pghipy lws. The page holds excerpts of the recordings."
+            "pghipy lws torch-specinv. The page holds excerpts of the "
+            "recordings."
         ),
     )
     parser.add_argument(

@@ -5,12 +5,15 @@ one transform or raises `Unavailable`. Each peer is given what its paper
 assumes where its defaults assume something else, and our synthesis where it
 leaves that open. To install them:
 
-    pip install pghipy lws
+    pip install pghipy lws torch-specinv
 """
+
+import importlib.util
 
 import numpy as np
 import torch
 
+from .config import steady_envelope
 from .derivatives import PhaseDerivatives, gaussian_gamma, phase_derivatives
 from .integration import integrate, log_magnitude, phase_weights
 from .inversion import DEFAULT_POWER
@@ -139,8 +142,69 @@ def lws(config, look_ahead=None, **options):
     return channelwise(solve, latency)
 
 
+class _OldTorch:
+    """torch, with the transforms of version 1.6, which torch-specinv calls.
+
+    Complex numbers were pairs of real ones then.
+    """
+
+    def __getattr__(self, name):
+        return getattr(torch, name)
+
+    @staticmethod
+    def stft(*args, **kwargs):
+        stft = torch.stft(*args, return_complex=True, **kwargs)
+        return torch.view_as_real(stft)
+
+    @staticmethod
+    def irfft(x, signal_ndim, normalized, onesided, signal_sizes):
+        return torch.fft.irfft(torch.view_as_complex(x.contiguous()))
+
+
+def rtisi_la(config):
+    """Iterations over a few frames at a time (Zhu et al. 2007).
+
+    Those of torch-specinv, with its defaults: 25 for each frame, with as many
+    frames of look-ahead as overlap it.
+    """
+    try:
+        found = importlib.util.find_spec("torch_specinv.methods")
+    except ImportError as error:
+        raise Unavailable(f"torch-specinv: {error}") from None
+    hop = config.hop_length
+    envelope = steady_envelope(config)
+    if envelope.std() > 1e-6 * envelope.mean():
+        raise Unavailable(
+            "torch-specinv: only windows whose shifted squares have a "
+            "constant sum, such as Hann with an overlap of 75 %"
+        )
+    # A copy of the module: what is installed stays as it is.
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    module.torch = _OldTorch()
+    settings = {
+        "window": config.window_tensor(torch.float64),
+        "win_length": config.win_length,
+        "hop_length": hop,
+        "verbose": False,
+    }
+
+    def solve(magnitude, length):
+        # It takes what is below 1e-7 for silence, and never comes back from
+        # silence: phases are found by turning what there is.
+        peak = max(magnitude.max(), 1e-30)
+        raised = np.maximum(magnitude.T / peak, 1e-5)
+        made = module.RTISI_LA(torch.from_numpy(raised), **settings)
+        missing = length - len(made)
+        return peak * torch.nn.functional.pad(made, (0, missing)).numpy()
+
+    look_ahead = (config.win_length - 1) // hop
+    return channelwise(solve, config.synthesis_latency + look_ahead * hop)
+
+
 PEERS = {
     "pghipy": pghipy,
+    "rtisi-la": rtisi_la,
     "lws-online": lambda config: lws(
         config,
         look_ahead=3,

@@ -209,11 +209,34 @@ def test_weights_of_ones_own_are_compared(folder):
 
 
 def test_peers_that_are_missing_say_so(monkeypatch):
-    for name in ("lws", "pghipy"):
+    for name in ("lws", "pghipy", "torch_specinv"):
         monkeypatch.setitem(sys.modules, name, None)
-    for name in ("lws-online", "lws-100", "pghipy"):
-        with pytest.raises(Unavailable, match=name.split("-")[0]):
+    packages = {
+        "lws-online": "lws",
+        "lws-100": "lws",
+        "pghipy": "pghipy",
+        "rtisi-la": "torch-specinv",
+    }
+    for name, package in packages.items():
+        with pytest.raises(Unavailable, match=package):
             PEERS[name](CONFIG)
+
+
+def test_rtisi_la_inverts_and_says_where_it_cannot(speech):
+    specinv = pytest.importorskip(
+        "torch_specinv", reason="a peer: pip install torch-specinv"
+    )
+    waveform = speech.float().clone()
+    samples = waveform.shape[1]
+    waveform[:, samples // 3 : samples // 2] = 0  # it has to come back
+    invert = PEERS["rtisi-la"](CONFIG)
+    assert invert.latency == CONFIG.n_fft - CONFIG.hop_length + 3 * 128
+    made = invert(analysis(waveform, CONFIG).abs(), samples)
+    scores = score(waveform, made, CONFIG, ["spectral_convergence"])
+    assert scores["spectral_convergence"] < -15
+    assert specinv.methods.torch is torch  # what is installed is untouched
+    with pytest.raises(Unavailable, match="constant sum"):
+        PEERS["rtisi-la"](StftConfig(16000, 512, hop_length=256))
 
 
 def test_zero_and_random_phase_keep_no_phase_and_the_truth_all_of_it(speech):
