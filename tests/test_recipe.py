@@ -179,7 +179,8 @@ def test_a_run_resumes_exports_and_can_be_evaluated(tmp_path):
         "--number_of_epochs=1",
         f"--tensorboard_folder={logs}",
     )
-    log = run(python, data, output, "--number_of_epochs=2", "--precision=bf16")
+    options = "--number_of_epochs=2", "--precision=bf16", "--augment=True"
+    log = run(python, data, output, *options)
     assert "Going into epoch 2" in log and "Going into epoch 1" not in log
     for name in (
         "train_log.txt",

@@ -1,10 +1,12 @@
 """Recordings, decoded once, resampled once, and kept in memory."""
 
 import json
+import math
 import tempfile
 from collections import Counter
 from pathlib import Path
 
+import augment
 import numpy as np
 import soundfile
 import soxr
@@ -113,11 +115,27 @@ class ExcerptDataset(torch.utils.data.Dataset):
     Each at a level of its own, between -20 and +10 dB, with noise 100 dB
     below full scale, so that digital silence does not teach the network
     anything about rounding.
+
+    Arguments
+    ---------
+    json_file : str or Path
+        Written by `prepare.prepare`.
+    data_root : str
+        Stands for "{data_root}" in the file.
+    sample_rate : int
+        To which everything is resampled, in Hz.
+    samples : int
+        Length of an excerpt.
+    augment : bool
+        Vary pitch, filter and noise too, see `augment`.
     """
 
-    def __init__(self, json_file, data_root, sample_rate, samples):
+    def __init__(
+        self, json_file, data_root, sample_rate, samples, augment=False
+    ):
         self.recordings = Recordings(json_file, data_root, sample_rate)
         self.samples = samples
+        self.augment = augment
         self.sources = []
         for i in range(len(self.recordings)):
             fitting = self.recordings.seconds(i) * sample_rate / samples
@@ -130,13 +148,22 @@ class ExcerptDataset(torch.utils.data.Dataset):
         waveform = torch.from_numpy(
             self.recordings.waveform(self.sources[index])
         )
-        missing = max(self.samples - len(waveform), 0)
-        before = int(torch.randint(missing + 1, ()))
-        waveform = torch.nn.functional.pad(waveform, (before, missing - before))
-        start = int(torch.randint(len(waveform) - self.samples + 1, ()))
-        waveform = waveform[start : start + self.samples]
+        speed = augment.draw_speed() if self.augment else 1.0
+        waveform = self._excerpt(waveform, math.ceil(self.samples * speed))
+        if self.augment:
+            waveform = augment.change_pitch(waveform, speed)
+            waveform = augment.vary(self._excerpt(waveform, self.samples))
         gain = 10 ** (torch.rand(()) * 1.5 - 1)
         return gain * waveform + 1e-5 * torch.randn(self.samples)
+
+    @staticmethod
+    def _excerpt(waveform, samples):
+        """So many samples from anywhere; silence around what is shorter."""
+        missing = max(samples - len(waveform), 0)
+        before = int(torch.randint(missing + 1, ()))
+        waveform = torch.nn.functional.pad(waveform, (before, missing - before))
+        start = int(torch.randint(len(waveform) - samples + 1, ()))
+        return waveform[start : start + samples]
 
 
 def collate(batch):

@@ -367,7 +367,11 @@ if __name__ == "__main__":
     tables = Path(hparams["save_folder"])
     rate = hparams["sample_rate"]
     train_data = ExcerptDataset(
-        tables / "train.json", root, rate, hparams["excerpt_samples"]
+        tables / "train.json",
+        root,
+        rate,
+        hparams["excerpt_samples"],
+        hparams.get("augment", False),
     )
     valid_data = UtteranceDataset(tables / "valid.json", root, rate)
     test_data = UtteranceDataset(tables / "test.json", root, rate)

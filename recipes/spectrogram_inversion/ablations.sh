@@ -1,0 +1,39 @@
+#!/bin/sh
+# Trains all rows of the README's table of ablations, from nothing, and prints
+# what each has on the validation recordings:
+#
+#     sh ablations.sh DATA_FOLDER [OUTPUT_FOLDER]
+#
+# In half an hour of one core. What has been trained is not trained again.
+set -eu
+data=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+cd "$(dirname "$0")"
+output=${2:-results/ablations}
+export OMP_NUM_THREADS=1
+
+row() {
+    name=$1
+    shift
+    log="$output/$name/train_log.txt"
+    [ -f "$log" ] || python train.py ../../hparams/train.yaml \
+        --data_folder "$data" --output_folder "$output/$name" --device=cpu \
+        --noprogressbar --max_updates 400 --skip_test True "$@" \
+        > "$output/$name.log" 2>&1
+    printf '%-28s %s\n' "$name" "$(sed 's/.*valid pesq/valid pesq/' "$log")"
+}
+
+mkdir -p "$output"
+row as-it-is
+row no-confidences --confidences False
+row no-prior --prior False
+row derivatives-only --derivative_steps 400
+row no-look-ahead --lookahead 0
+row paired --paired True
+row bins-alike --convergence_density 0 --compressed_density 0
+row augmented --augment True
+row rollouts-of-4 --rollout_frames 4 --rollouts 64
+row rollouts-of-64 --rollout_frames 64 --rollouts 4
+row rollouts-of-128 --rollout_frames 128 --rollouts 2
+row 3889-parameters --channels 11
+row 31462-parameters --channels 32
+row 128251-parameters --channels 65
