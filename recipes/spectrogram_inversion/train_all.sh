@@ -26,13 +26,14 @@ again() {
         --number_of_epochs 10
 }
 
-train first
-again latency1 --warm_start "$output/first/pretrained" --max_updates 9000
+long='--rollout_frames 64 --rollouts 4'
+train first $long
+again latency1 --warm_start "$output/first/pretrained" --max_updates 9000 $long
 again paired --warm_start "$output/latency1/pretrained" --max_updates 6000 \
-    --paired True &
+    --paired True $long &
 other=$!
 again latency0-long --warm_start "$output/latency1/pretrained" \
-    --max_updates 6000 --lookahead 0
+    --max_updates 6000 --lookahead 0 $long
 # Short rollouts cost a quarter of the time, and do as well or better.
 again latency0 --warm_start "$output/latency0-long/pretrained" \
     --max_updates 7000 --lookahead 0 --rollout_frames 16 --rollouts 16
