@@ -34,8 +34,9 @@ SMALL = StftConfig(16000, 64, 63, 16)
 CONFIG = StftConfig(16000, 512, hop_length=128)
 
 # Free running, relative in energy, single precision against single precision:
-# what it rounds differently stays in the phase and adds up.
-CLOSE = 1e-3
+# what it rounds differently stays in the phase and adds up. How much depends on
+# the processor's instructions: 1.1e-3 is the most that has been seen.
+CLOSE = 3e-3
 
 
 @pytest.fixture(scope="module")
