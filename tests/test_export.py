@@ -34,9 +34,8 @@ SMALL = StftConfig(16000, 64, 63, 16)
 CONFIG = StftConfig(16000, 512, hop_length=128)
 
 # Free running, relative in energy, single precision against single precision:
-# what it rounds differently stays in the phase and adds up. How much depends on
-# the processor's instructions: 1.1e-3 is the most that has been seen.
-CLOSE = 3e-3
+# what it rounds differently stays in the phase and adds up.
+CLOSE = 1e-3
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +145,9 @@ def test_export_is_complete_and_agrees(folders, kind):
 def test_edge_is_the_stream(folders, kind, solver):
     """On other sound than the test vectors', and with a tail of any length."""
     folder, _ = folders(kind)
-    x = synthetic_speech(0.25).float()
+    # Random weights let roundings, which are the processor's, grow tenfold in
+    # some 50 frames: no more of them than tell an error from a rounding.
+    x = synthetic_speech(0.06).float()
     magnitude = analysis(x, SMALL).abs()
     expected = InversionStream(make_inverter(kind, SMALL))
     found = edge.EdgeStream(folder, solver)
@@ -160,7 +161,7 @@ def test_edge_is_the_stream(folders, kind, solver):
         pieces.append((found.flush(4123), expected.flush(4123)[0].numpy()))
         ours, theirs = map(np.concatenate, zip(*pieces))
         assert len(ours) == len(theirs) == 4123
-        assert edge.relative(ours - theirs, theirs) < CLOSE
+        assert edge.relative(ours - theirs, theirs) < CLOSE / 100
 
 
 @pytest.mark.parametrize("frames", [0, 1, 2, 3])
