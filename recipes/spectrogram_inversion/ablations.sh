@@ -4,7 +4,7 @@
 #
 #     sh ablations.sh DATA_FOLDER [OUTPUT_FOLDER]
 #
-# In half an hour of one core. What has been trained is not trained again.
+# In half an hour, beside two other runs on two cores. What has been trained is not trained again.
 set -eu
 data=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 cd "$(dirname "$0")"

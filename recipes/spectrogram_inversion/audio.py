@@ -118,12 +118,8 @@ class ExcerptDataset(torch.utils.data.Dataset):
 
     Arguments
     ---------
-    json_file : str or Path
-        Written by `prepare.prepare`.
-    data_root : str
-        Stands for "{data_root}" in the file.
-    sample_rate : int
-        To which everything is resampled, in Hz.
+    json_file, data_root, sample_rate
+        As for `Recordings`.
     samples : int
         Length of an excerpt.
     augment : bool

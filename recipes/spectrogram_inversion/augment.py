@@ -97,9 +97,8 @@ def vary(waveform):
     power = waveform.square().mean()
     waveform = torch.fft.irfft(gain * spectrum, samples)
     # The level is varied elsewhere.
-    waveform = (
-        waveform * (power / waveform.square().mean().clamp_min(1e-20)).sqrt()
-    )
+    filtered = waveform.square().mean().clamp_min(1e-20)
+    waveform = waveform * (power / filtered).sqrt()
     if torch.rand(()) < 0.5:
         low, high = NOISE_DB
         ratio = low + (high - low) * torch.rand(())

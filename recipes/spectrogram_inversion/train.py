@@ -371,7 +371,7 @@ if __name__ == "__main__":
         root,
         rate,
         hparams["excerpt_samples"],
-        hparams.get("augment", False),
+        hparams["augment"],
     )
     valid_data = UtteranceDataset(tables / "valid.json", root, rate)
     test_data = UtteranceDataset(tables / "test.json", root, rate)
