@@ -34,6 +34,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 import argparse
+import gc
 import json
 import math
 import sys
@@ -147,7 +148,7 @@ class Stopwatch:
         return found
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def time_eager(inverter, frames):
     """Times of a frame and of its parts in PyTorch."""
     return both(frames, lambda watch: run_eager(inverter, frames, watch))
@@ -231,6 +232,8 @@ def run_frames(frame, inverter, frames, patches, watch):
     stride = getattr(inverter.estimator, "stride", 1)
     for patch in patches:
         patch.start()
+    gc.collect()
+    gc.freeze()  # as `phaseinv stream` does, and says why
     frame = watch.wrap("frame", frame)
     try:
         blocks = sound(config, 0).split(stride * config.hop_length, dim=1)

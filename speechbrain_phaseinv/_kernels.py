@@ -135,6 +135,30 @@ def fraction(z, square):
 
 
 @compiled()
+def phase_weights(log_mag, before, time, frequency, power, lowest, output):
+    """`integration.phase_weights`, [batch, time, freq], to [2, ...].
+
+    The confidences are added; in the precision of the arrays.
+    """
+    batch, frames, freq = log_mag.shape
+    number = type(log_mag[0, 0, 0])
+    power, own = number(power), number(power + 2)
+    for i in range(batch):
+        for t in range(frames):
+            here, past = log_mag[i, t], before[i, t]
+            anchor, coupling = output[0, i, t], output[1, i, t]
+            peak = number(-np.inf)
+            for k in range(freq):
+                below = here[max(k - 1, 0)]
+                anchor[k] = own * here[k] + power * past[k] + time[i, t, k]
+                coupling[k] = own * here[k] + power * below + frequency[i, t, k]
+                peak = max(peak, anchor[k], coupling[k])
+            for k in range(freq):
+                anchor[k] = math.exp(max(anchor[k] - peak, number(lowest)))
+                coupling[k] = math.exp(max(coupling[k] - peak, number(lowest)))
+
+
+@compiled()
 def _turn(angles, rotors):
     """rotors = exp(j angles)."""
     for k in range(angles.size):

@@ -173,11 +173,14 @@ class StftConfig:
         phase by pi from bin to bin, and nothing smooth is left to predict.
         Multiplied by ``exp(2j pi k c / n_fft)``, with ``c`` the centre of the
         (periodic) window, the phase refers to the centre; for even lengths
-        the factor is ``(-1) ** k``. Its conjugate leads back. This is the
-        only place of the package that knows of it. The tensor is shared, and
-        not to be written to.
+        the factor is ``(-1) ** k``. This is the only place of the package
+        that knows of it. The tensor is shared, and not to be written to.
         """
         return _centre_phasor(self, dtype, str(device))
+
+    def start_phasor(self, dtype=torch.complex64, device="cpu"):
+        """What leads back, [freq]: the conjugate of `centre_phasor`."""
+        return _start_phasor(self, dtype, str(device))
 
 
 @lru_cache(maxsize=64)
@@ -206,6 +209,13 @@ def _centre_phasor(config, dtype, device):
     if twice == config.n_fft:
         phasor = (1.0 - 2.0 * (k % 2)).to(torch.complex128)
     return phasor.to(device, dtype)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _start_phasor(config, dtype, device):
+    """See `StftConfig.start_phasor`."""
+    return _centre_phasor(config, dtype, device).conj().resolve_conj()
 
 
 @lru_cache(maxsize=64)

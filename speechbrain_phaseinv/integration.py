@@ -87,6 +87,17 @@ def phase_weights(log_mag, log_mag_before, derivatives, power=1.0):
     anchor, coupling : torch.Tensor, [batch, time, freq]
         The weights l and g of `tridiagonal.solve_ladder`.
     """
+    lowest = math.log(torch.finfo(log_mag.dtype).tiny) + 7
+    given = [x for x in derivatives[2:] if x is not None]
+    if tridiagonal.compiled_serves(log_mag, log_mag_before, *given):
+        from . import _kernels
+
+        weights = log_mag.new_empty(2, *log_mag.shape)
+        zeros = None if len(given) == 2 else torch.zeros_like(log_mag)
+        given = [zeros if x is None else x for x in derivatives[2:]]
+        inputs = _arrays(log_mag, log_mag_before, *given)
+        _kernels.phase_weights(*inputs, power, lowest, weights.numpy())
+        return weights.unbind(0)
     below = torch.cat([log_mag[..., :1], log_mag[..., :-1]], dim=-1)
     own = (power + 2) * log_mag
     time = torch.add(own, log_mag_before, alpha=power)
@@ -97,7 +108,6 @@ def phase_weights(log_mag, log_mag_before, derivatives, power=1.0):
         frequency = frequency + derivatives.frequency_confidence
     weights = torch.stack([time, frequency])
     peak = weights.detach().amax((0, -1), keepdim=True)
-    lowest = math.log(torch.finfo(log_mag.dtype).tiny) + 7
     return (weights - peak).clamp_min(lowest).exp().unbind(0)
 
 
@@ -149,8 +159,7 @@ def integrate(
     backend = tridiagonal.resolve(backend, time)
     if torch.is_grad_enabled():
         return _Integrate.apply(*inputs, backend)
-    phasors, *_ = _run(*inputs, backend)
-    return phasors
+    return _run(*inputs, backend)[0]
 
 
 @lru_cache(maxsize=64)
@@ -225,7 +234,7 @@ def _run_numba(*inputs):
     *_, anchor, _, start = inputs
     output = torch.empty(4, *anchor.shape, dtype=start.dtype)
     _kernels.integrate(*_arrays(*inputs), output.numpy())
-    return output.to(start.device).unbind(0)
+    return output.to(start.device)
 
 
 def _adjoint_numba(anchor, coupling, rotor, tilt, solution, gradient, real):

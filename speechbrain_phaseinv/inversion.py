@@ -29,16 +29,14 @@ class InverterState(NamedTuple):
     ----------
     estimator : Any
         The state of the estimator of phase derivatives.
-    pending : torch.Tensor, [batch, pending, freq]
-        Magnitudes that wait for their look-ahead.
-    magnitude : torch.Tensor, [batch, 1, freq]
-        Magnitudes of the last frame inverted.
+    magnitude : torch.Tensor, [batch, 1 + waiting, freq]
+        Magnitudes of the last frame inverted, then of those that wait for
+        their look-ahead.
     phasor : torch.Tensor, [batch, freq], complex
-        Its unit phasors, centre-referred.
+        The unit phasors of the last frame inverted, centre-referred.
     """
 
     estimator: Any
-    pending: torch.Tensor
     magnitude: torch.Tensor
     phasor: torch.Tensor
 
@@ -198,9 +196,9 @@ class SpectrogramInverter(torch.nn.Module):
             phasor = torch.ones_like(
                 before[:, 0], dtype=magnitude.dtype.to_complex()
             )
-            state = InverterState(None, before[:, :0], before, phasor)
+            state = InverterState(None, before, phasor)
         # The frame before, those that have waited, those that come.
-        frames = torch.cat([state.magnitude, state.pending, magnitude], dim=1)
+        frames = torch.cat([state.magnitude, magnitude], dim=1)
         log_mag = log_magnitude(frames)
         derivatives, estimator = self.estimator(
             log_mag[:, -magnitude.shape[1] :], state.estimator
@@ -220,22 +218,20 @@ class SpectrogramInverter(torch.nn.Module):
             state.phasor,
             self.backend,
         )
-        done, pending = frames[:, 1 : 1 + ready], frames[:, 1 + ready :]
         state = InverterState(
             estimator,
-            pending,
-            frames[:, ready : 1 + ready],
+            frames[:, ready:],
             phasors[:, -1] if ready else state.phasor,
         )
-        centre = self.config.centre_phasor(phasors.dtype, phasors.device)
-        return done * phasors * centre.conj(), state
+        start = self.config.start_phasor(phasors.dtype, phasors.device)
+        return frames[:, 1 : 1 + ready] * phasors * start, state
 
     def flush(self, state):
         """Invert the frames that still wait, as if the last one went on."""
-        waiting = state.pending.shape[1]
+        waiting = state.magnitude.shape[1] - 1
         if waiting == 0:
-            return state.phasor.new_zeros(state.pending.shape)
-        ahead = state.pending[:, -1:].expand(-1, self.lookahead, -1)
+            return state.magnitude[:, 1:].to(state.phasor.dtype)
+        ahead = state.magnitude[:, -1:].expand(-1, self.lookahead, -1)
         stft, _ = self.step(ahead, state)
         return stft[:, :waiting]
 
@@ -256,7 +252,8 @@ class SpectrogramInverter(torch.nn.Module):
         if magnitude.dim() != 3 or magnitude.shape[-1] != bins:
             raise ValueError(_explain_shape(magnitude, self.config))
         if magnitude.numel():
-            low, high = (x.item() for x in torch.aminmax(magnitude.detach()))
+            low, high = torch.aminmax(magnitude)
+            low, high = low.item(), high.item()
             if not (low >= 0 and high < float("inf")):
                 raise ValueError(
                     "magnitudes must be finite and not negative, got values "

@@ -1,5 +1,6 @@
 """``phaseinv stream``: sound in, its magnitudes inverted online, sound out."""
 
+import gc
 import math
 import signal
 import sys
@@ -44,7 +45,7 @@ class LiveInversion:
         self._analysis = None
         self.samples = 0
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def push(self, waveform):
         """Take samples [channels, any], give those that are ready."""
         stft, self._analysis = analysis_step(
@@ -246,9 +247,14 @@ def _raw_format(args):
 
 
 def _warm_up(inverter, channels):
-    """Compile what has to be, before the first sample waits for it."""
+    """Have all that takes long behind us before a sample waits for it."""
     hop = inverter.config.hop_length
     live = LiveInversion(inverter)
     for _ in range(8):
         live.push(torch.zeros(channels, hop))
     live.finish()
+    # Python's collector of garbage now and then looks at all that there is,
+    # torch included: a tenth of a second, in which no frame would come. What
+    # is there now stays; frames leave nothing to collect.
+    gc.collect()
+    gc.freeze()

@@ -18,6 +18,7 @@ from .gradient_theorem import (
     CENTRAL_SHARE,
     GradientTheorem,
 )
+from .tridiagonal import compiled_serves
 
 # A step of log-magnitude, in nepers, beyond which it says "silence" or "zero
 # of the STFT" and its exact size no longer matters.
@@ -168,9 +169,8 @@ class PhaseDerivativeNet(torch.nn.Module):
             GradientTheorem(config, ahead)
             for ahead in ((1, 0) if paired else (lookahead,))
         )
-        self.prior_scale = None
-        if prior:
-            self.prior_scale = torch.nn.Parameter(torch.ones(2))
+        scale = torch.nn.Parameter(torch.ones(2)) if prior else None
+        self.register_parameter("prior_scale", scale)
         self._kept = (), None  # of `_arrays`
         # At first, the gradient theorem and its constant confidence.
         torch.nn.init.zeros_(self.last.weight)
@@ -205,8 +205,13 @@ class PhaseDerivativeNet(torch.nn.Module):
             nothing = [log_magnitude[:, :0]] * self.outputs
             return PhaseDerivatives(*nothing), frames
         ready = passes * self.stride
-        make = self._make_compiled if self._compiled(frames) else self._make
-        return PhaseDerivatives(*make(frames, passes)), frames[:, ready:]
+        # Compiled, a frame has the same bits whether it comes alone or not.
+        parameters = self._in_order()
+        if compiled_serves(frames, *parameters):
+            made = self._make_compiled(frames, passes, parameters)
+        else:
+            made = self._make(frames, passes)
+        return PhaseDerivatives(*made), frames[:, ready:]
 
     def _make(self, frames, passes):
         """The derivatives of some passes, [batch, ready, freq] each."""
@@ -252,24 +257,24 @@ class PhaseDerivativeNet(torch.nn.Module):
         frequency = [central[:, ::2], backward[:, 1::2]]
         return time, torch.stack(frequency, dim=2).flatten(1, 2)
 
-    def _compiled(self, frames):
-        """Whether `_network` serves: on the CPU, where no gradient is wanted.
+    def _in_order(self):
+        """Weight and bias of every layer, then the prior's scale, if any.
 
-        It gives a frame the same bits whether it comes alone or with others.
+        From the modules' dictionaries: their attributes take ten times as
+        long, and a stream asks at every frame.
         """
-        dtypes = {frames.dtype, self.last.weight.dtype}
-        if (
-            frames.device.type != "cpu"
-            or not dtypes <= {torch.float32, torch.float64}
-            or torch.compiler.is_compiling()
-        ):
-            return False
-        return not torch.is_grad_enabled() or not (
-            frames.requires_grad
-            or any(x.requires_grad for x in self.parameters())
-        )
+        own = self._modules
+        blocks = own["blocks"]._modules.values()
+        layers = [
+            own["first"],
+            *(x._modules["conv"] for x in blocks),
+            own["last"],
+        ]
+        found = [x for layer in layers for x in layer._parameters.values()]
+        scale = self._parameters["prior_scale"]
+        return found if scale is None else [*found, scale]
 
-    def _make_compiled(self, frames, passes):
+    def _make_compiled(self, frames, passes, parameters):
         """As `_make`."""
         from . import _network
 
@@ -280,30 +285,28 @@ class PhaseDerivativeNet(torch.nn.Module):
             frames.numpy(),
             (self.history, self.window, self.stride),
             STEP_SCALE,
-            (self.theorems[0].slope, BACKWARD_SHARE, CENTRAL_SHARE),
-            *self._arrays(),
+            *self._arrays(parameters),
             output.numpy(),
         )
         return output.unbind(0)
 
-    def _arrays(self):
-        """The prior's scale; weights, biases and dilations of all layers.
+    def _arrays(self, parameters):
+        """The theorem's constants, the prior's scale, and all layers.
 
         The arrays share the parameters' memory, and so are always up to date.
         They are kept as long as no parameter moves.
         """
-        layers = [self.first, *(x.conv for x in self.blocks), self.last]
-        parameters = [x for y in layers for x in (y.weight, y.bias)]
-        if self.prior_scale is not None:
-            parameters.append(self.prior_scale)
         kept, _ = self._kept
         if [x.data_ptr() for x in kept] != [x.data_ptr() for x in parameters]:
             kept = [x.detach() for x in parameters]
-            *arrays, scale = [x.numpy() for x in kept]
+            arrays = [x.numpy() for x in kept]
             if self.prior_scale is None:
-                arrays, scale = [*arrays, scale], np.zeros(2, scale.dtype)
+                arrays.append(np.zeros(2, arrays[0].dtype))
+            *arrays, scale = arrays
             weights = tuple(x.reshape(len(x), -1) for x in arrays[::2])
-            dilations = tuple(x.dilation[1] for x in layers)
+            dilations = (1, *self.hyperparameters["dilations"], 1)
             layers = weights, tuple(arrays[1::2]), dilations
-            self._kept = kept, (scale, layers)
+            slope = self.theorems[0].slope
+            theorem = slope, BACKWARD_SHARE, CENTRAL_SHARE
+            self._kept = kept, (theorem, scale, layers)
         return self._kept[1]

@@ -50,8 +50,8 @@ def constant_phase(config):
     """No phase at all: every bin has that of the window's centre."""
 
     def invert(magnitude, length):
-        centre = config.centre_phasor(magnitude.dtype.to_complex())
-        return synthesis(magnitude * centre.conj(), config, length)
+        start = config.start_phasor(magnitude.dtype.to_complex())
+        return synthesis(magnitude * start, config, length)
 
     invert.latency = config.synthesis_latency
     return invert
@@ -83,8 +83,8 @@ def true_derivatives(config):
         derivatives = PhaseDerivatives(*phase_derivatives(stft, config)[:2])
         weights = phase_weights(level, before, derivatives, DEFAULT_POWER)
         phasors = integrate(derivatives, *weights, config)
-        centre = config.centre_phasor(phasors.dtype)
-        return synthesis(magnitude * phasors * centre.conj(), config, length)
+        start = config.start_phasor(phasors.dtype)
+        return synthesis(magnitude * phasors * start, config, length)
 
     invert.latency = config.synthesis_latency
     invert.needs_phase = True

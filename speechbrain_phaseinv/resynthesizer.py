@@ -146,7 +146,8 @@ class Resynthesizer(torch.nn.Module):
         phasors = invert_towards(
             self.inverter, magnitude, direction * centre, trust
         )
-        return magnitude * phasors * centre.conj()
+        start = config.start_phasor(phasors.dtype, phasors.device)
+        return magnitude * phasors * start
 
     def _check(self, magnitude, noisy):
         """Refuse what does not belong together."""

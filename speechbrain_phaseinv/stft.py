@@ -62,7 +62,7 @@ def analysis(waveform, config, pad_mode="reflect"):
     half = config.n_fft // 2
     if pad_mode == "reflect" and waveform.shape[-1] <= half:
         pad_mode = "constant"
-    if waveform.shape[0] == 0:  # torch.stft refuses it
+    if waveform.shape[0] == 0:  # which the transform refuses
         shape = (0, config.num_frames(waveform.shape[1]), config.num_bins)
         return waveform.new_zeros(shape, dtype=waveform.dtype.to_complex())
     padded = torch.nn.functional.pad(
@@ -154,7 +154,7 @@ def synthesis_step(stft, config, state=None, valid=None):
     state : SynthesisState
         To be passed to the next call, or to `synthesis_flush`.
     """
-    window = config.window_tensor(stft.real.dtype, stft.device)
+    window = config.window_tensor(stft.dtype.to_real(), stft.device)
     if stft.numel():
         frames = torch.fft.irfft(stft, n=config.n_fft, dim=-1)
     else:  # which irfft refuses
@@ -239,20 +239,19 @@ def synthesis(stft, config, length=None, lengths=None):
 
 def _frames(padded, config):
     """Transform whatever frames fit, [batch, samples]."""
-    stft = torch.stft(
-        padded,
-        config.n_fft,
-        config.hop_length,
-        config.win_length,
-        config.window_tensor(padded.dtype, padded.device),
-        center=False,
-        return_complex=True,
-    )
-    return stft.transpose(1, 2)
+    window = config.window_tensor(padded.dtype, padded.device)
+    start = config.window_offset
+    rest = config.n_fft - config.win_length - start
+    if start or rest:
+        window = torch.nn.functional.pad(window, (start, rest))
+    frames = padded.unfold(-1, config.n_fft, config.hop_length)
+    return torch.fft.rfft(frames * window)
 
 
 def _overlap_add(frames, hop, tail):
     """Add overlapping frames [batch, time, width] onto what is pending.
+
+    The frames may be overwritten.
 
     Cut each frame into blocks of one hop: block r of frame t falls on output
     block t + r. For a given output block the loop adds the oldest frame first,
@@ -261,7 +260,8 @@ def _overlap_add(frames, hop, tail):
     """
     batch, time, width = frames.shape
     if time == 1:  # the same sums, all at once
-        total = torch.nn.functional.pad(tail, (0, hop)) + frames[:, 0]
+        total = frames[:, 0]
+        total[:, : width - hop] += tail
         return total[:, :hop], total[:, hop:]
     blocks = -(-width // hop)
     padded = torch.nn.functional.pad(frames, (0, blocks * hop - width))
@@ -286,7 +286,7 @@ def _envelope(config, window, before, time, valid):
     """
     hop, tail = _steady_hop(config, window.dtype, str(window.device))
     if before is tail and valid is None:
-        return hop.expand(time, -1).flatten(), tail
+        return hop if time == 1 else hop.repeat(time), tail
     squares = window.square().expand(1, time, -1)
     if valid is not None:
         squares = squares * valid.unsqueeze(-1)

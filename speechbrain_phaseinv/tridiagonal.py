@@ -108,6 +108,17 @@ def resolve(backend, tensor):
     return backend
 
 
+def compiled_serves(*tensors):
+    """Whether compiled code may stand in for torch's.
+
+    On the CPU, where no gradient is wanted and nothing is being traced.
+    """
+    wanted = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+    return not (wanted or torch.compiler.is_compiling()) and all(
+        x.is_cpu and x.dtype in (torch.float32, torch.float64) for x in tensors
+    )
+
+
 class _Solve(torch.autograd.Function):
     """The solve, and its adjoint: the matrix is symmetric, so the same solve.
 

@@ -36,8 +36,8 @@ def weights(magnitude, derivatives):
 
 def convergence(magnitude, config, phasors, length):
     """Spectral convergence of the resynthesised signal, in dB."""
-    centre = config.centre_phasor(phasors.dtype)
-    y = synthesis(magnitude * phasors * centre.conj(), config, length)
+    start = config.start_phasor(phasors.dtype)
+    y = synthesis(magnitude * phasors * start, config, length)
     difference = analysis(y, config).abs() - magnitude
     return 20 * torch.log10(difference.norm() / magnitude.norm())
 
@@ -223,6 +223,22 @@ def test_weights_are_those_of_masuyama_et_al(speech):
     expected = lateral / temporal[..., 1:]
     assert (ratio / expected - 1).abs().max() < 1e-9
     assert (anchor.amax(-1) <= 1).all() and (coupling.amax(-1) <= 1).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("confidences", [(), (True,), (False, True)])
+def test_compiled_weights_are_those_of_training(dtype, confidences):
+    level, before, time, frequency = 3 * torch.randn(4, 2, 5, 33, dtype=dtype)
+    trust = [x if on else None for x, on in zip((time, frequency), confidences)]
+    derivatives = PhaseDerivatives(level, level, *trust)
+    # Not contiguous, as slices of a batch are.
+    given = torch.cat([before[:, :1], level], 1)[:, 1:]
+    found = phase_weights(given, before, derivatives)
+    given = level.clone().requires_grad_()
+    expected = phase_weights(given, before, derivatives)
+    assert expected[0].requires_grad and not found[0].requires_grad
+    for x, y in zip(found, expected):
+        torch.testing.assert_close(x, y.detach())
 
 
 def test_confidences_scale_the_weights():

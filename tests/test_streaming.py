@@ -114,6 +114,16 @@ def test_the_state_can_be_copied_saved_and_resumed(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_what_comes_out_may_be_used_in_training(kind):
+    stream = InversionStream(make_inverter(kind, CONFIG))
+    gain = torch.ones(1, requires_grad=True)
+    for samples in (stream.push(magnitudes()), stream.flush()):
+        assert samples.numel()
+        (gain * samples).square().sum().backward()
+    assert gain.grad > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_memory_is_constant(kind):
     stream = InversionStream(make_inverter(kind, CONFIG))
     sizes, saved = set(), set()

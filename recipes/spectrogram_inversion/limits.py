@@ -84,7 +84,7 @@ def partly_true(target, network):
     true = phase_derivatives(stft, config)
 
     def waveform(phasors):
-        made = magnitude * phasors * centre.conj()
+        made = magnitude * phasors * config.start_phasor()
         return synthesis(made, config, length=target.shape[1])
 
     made = {

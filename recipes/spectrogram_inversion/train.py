@@ -126,8 +126,8 @@ class PhaseBrain(sb.Brain):
             )
             phasors = torch.cat([self.before, phasor], dim=1)
             first = start - self.overlap
-            centre = self.stft.centre_phasor(device=phasors.device)
-            stft = self.magnitude[:, first:stop] * phasors * centre.conj()
+            to_start = self.stft.start_phasor(device=phasors.device)
+            stft = self.magnitude[:, first:stop] * phasors * to_start
             waveform = synthesis(stft, self.stft)
         self.before = phasor[:, -self.overlap :].detach()
         self.position, self.fed = stop, ahead
