@@ -69,7 +69,7 @@ def plan(paths, folder=None, overwrite=False):
         jobs = [
             Job(source, Path(folder) / relative, True)
             for path in paths
-            for source, relative in _recordings(path)
+            for source, relative in _recordings(path, Path(folder))
         ]
         _refuse_collisions(jobs)
         _make_folders(folder, jobs)
@@ -103,8 +103,11 @@ def _suffix(path):
     return suffix if suffix in (".wav", ".flac") else ".wav"
 
 
-def _recordings(path):
-    """The recordings below a path, with their names relative to it."""
+def _recordings(path, output):
+    """The recordings below a path, with their names relative to it.
+
+    Those in an output folder below it are results of an earlier run.
+    """
     if not path.is_dir():
         return [(path, Path(path.stem + _suffix(path)))]
     found = sorted(
@@ -112,6 +115,9 @@ def _recordings(path):
         for entry in path.rglob("*")
         if entry.suffix.lower() in READABLE and not entry.name.startswith(".")
     )
+    output = output.resolve()
+    if output != path.resolve():
+        found = [x for x in found if output not in x.resolve().parents]
     if not found:
         raise ValueError(
             f"{path}: holds no recordings ({', '.join(sorted(READABLE))})."

@@ -49,7 +49,8 @@ def griffin_lim(
         In [0, 1); 0 is the original algorithm.
     length : int, optional
         Samples of the signal, if known, as in `stft.synthesis`; it is brought
-        into the range of lengths that have so many frames.
+        into the range of lengths that have so many frames. Not used with
+        `lengths`.
     lengths : torch.Tensor, [batch], int, optional
         Valid frames of each signal. A padded one is refined as it would be
         alone; its padding comes back as zeros.
@@ -94,9 +95,15 @@ def griffin_lim(
             f"{stft.dtype} of shape {list(stft.shape)}."
         )
     if lengths is not None:
+        lengths = torch.as_tensor(lengths).tolist()
+        if len(lengths) != len(magnitude):
+            raise ValueError(
+                f"expected {len(magnitude)} lengths, got {len(lengths)}."
+            )
+        settings = config, n_iter, momentum, pad_mode
         rows = [
-            _refine_row(magnitude[i], stft[i], config, n, n_iter, momentum)
-            for i, n in enumerate(torch.as_tensor(lengths).tolist())
+            _refine_row(magnitude[i], stft[i], n, *settings)
+            for i, n in enumerate(lengths)
         ]
         return torch.stack(rows) if rows else torch.zeros_like(stft)
     # The shortest and the longest signal of so many frames.
@@ -120,7 +127,7 @@ def griffin_lim(
     return magnitude * phasor
 
 
-def _refine_row(magnitude, stft, config, frames, n_iter, momentum):
+def _refine_row(magnitude, stft, frames, config, n_iter, momentum, pad_mode):
     """Refine the first `frames` frames of one signal, [time, freq]."""
     refined = griffin_lim(
         magnitude[None, :frames],
@@ -128,6 +135,7 @@ def _refine_row(magnitude, stft, config, frames, n_iter, momentum):
         stft[None, :frames],
         n_iter,
         momentum,
+        pad_mode=pad_mode,
     )
     padding = (0, 0, 0, magnitude.shape[0] - frames)
     return torch.nn.functional.pad(refined[0], padding)

@@ -47,7 +47,7 @@ def log_magnitude(magnitude):
     Arguments
     ---------
     magnitude : torch.Tensor, any shape
-        Non-negative magnitudes.
+        Non-negative magnitudes, in single or double precision.
 
     Returns
     -------
@@ -89,13 +89,15 @@ def phase_weights(log_mag, log_mag_before, derivatives, power=1.0):
     """
     lowest = math.log(torch.finfo(log_mag.dtype).tiny) + 7
     given = [x for x in derivatives[2:] if x is not None]
-    if tridiagonal.compiled_serves(log_mag, log_mag_before, *given):
+    given = [log_mag, log_mag_before, *given]
+    plain = all(x.dim() == 3 and x.shape == log_mag.shape for x in given)
+    if plain and tridiagonal.compiled_serves(*given):
         from . import _kernels
 
         weights = log_mag.new_empty(2, *log_mag.shape)
-        zeros = None if len(given) == 2 else torch.zeros_like(log_mag)
-        given = [zeros if x is None else x for x in derivatives[2:]]
-        inputs = _arrays(log_mag, log_mag_before, *given)
+        zeros = None if len(given) == 4 else torch.zeros_like(log_mag)
+        trust = [zeros if x is None else x for x in derivatives[2:]]
+        inputs = _arrays(log_mag, log_mag_before, *trust)
         _kernels.phase_weights(*inputs, power, lowest, weights.numpy())
         return weights.unbind(0)
     below = torch.cat([log_mag[..., :1], log_mag[..., :-1]], dim=-1)
@@ -155,6 +157,17 @@ def integrate(
         return time.to(time.dtype.to_complex())
     if phasor is None:
         phasor = torch.ones_like(time[:, 0], dtype=time.dtype.to_complex())
+    shape = (*time.shape[:2], config.num_bins)
+    if not (
+        time.shape == frequency.shape == anchor.shape == coupling.shape == shape
+        and phasor.shape == (shape[0], shape[2])
+    ):
+        raise ValueError(
+            f"expected derivatives and weights [batch, time, {shape[2]}] and "
+            f"phasors [batch, {shape[2]}], got {list(time.shape)}, "
+            f"{list(frequency.shape)}, {list(anchor.shape)}, "
+            f"{list(coupling.shape)} and {list(phasor.shape)}."
+        )
     inputs = time, frequency, anchor, coupling, phasor, config
     backend = tridiagonal.resolve(backend, time)
     if torch.is_grad_enabled():

@@ -58,7 +58,8 @@ class SpectrogramInverter(torch.nn.Module):
         What predicts the phase's derivatives: "network", the packaged
         weights for this transform; "gradient", the gradient theorem, for any
         transform; "auto", the first where there are weights, and else the
-        second; or an estimator of your own. `method` says what it is.
+        second; or an estimator of your own, whose look-ahead then counts.
+        `method` says what it is.
     paired : bool
         With "network" and one frame of look-ahead: predict two frames at a
         time, at half the cost.
@@ -247,7 +248,8 @@ class SpectrogramInverter(torch.nn.Module):
                 ".abs()."
             )
         if magnitude.dtype not in (torch.float32, torch.float64):
-            magnitude = magnitude.to(torch.get_default_dtype())
+            double = torch.get_default_dtype() == torch.float64
+            magnitude = magnitude.to(torch.float64 if double else torch.float32)
         bins = self.config.num_bins
         if magnitude.dim() != 3 or magnitude.shape[-1] != bins:
             raise ValueError(_explain_shape(magnitude, self.config))
@@ -255,10 +257,15 @@ class SpectrogramInverter(torch.nn.Module):
             low, high = torch.aminmax(magnitude)
             low, high = low.item(), high.item()
             if not (low >= 0 and high < float("inf")):
+                hint = ""
+                if low < 0:
+                    hint = (
+                        " A log-magnitude needs .exp() first, a spectrogram "
+                        "in dB 10 ** (x / 20)."
+                    )
                 raise ValueError(
                     "magnitudes must be finite and not negative, got values "
-                    f"from {low:g} to {high:g}. A log-magnitude "
-                    "needs .exp() first, a spectrogram in dB 10 ** (x / 20)."
+                    f"from {low:g} to {high:g}.{hint}"
                 )
         return magnitude
 

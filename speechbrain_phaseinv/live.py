@@ -17,6 +17,9 @@ from .reconstruct import stft_for
 from .stft import analysis_flush, analysis_step
 from .streaming import InversionStream
 
+# What is read from the wrong encoding: its transform would overflow.
+ABSURD = 1e30
+
 
 class LiveInversion:
     """Throw the phase of a sound away and find it again, while it sounds.
@@ -45,14 +48,15 @@ class LiveInversion:
         self._analysis = None
         self.samples = 0
 
-    @torch.inference_mode()
     def push(self, waveform):
         """Take samples [channels, any], give those that are ready."""
-        stft, self._analysis = analysis_step(
-            waveform, self._config, self._analysis
-        )
+        with torch.inference_mode():
+            stft, self._analysis = analysis_step(
+                waveform, self._config, self._analysis
+            )
+            magnitude = stft.abs()
         self.samples += waveform.shape[1]
-        return self._stream.push(stft.abs())
+        return self._stream.push(magnitude)
 
     @torch.no_grad()
     def finish(self):
@@ -95,7 +99,15 @@ def stream(args):
         header = not args.raw or str(paths[1]).lower().endswith(".wav")
         with open_output(paths[1], args.overwrite, file) as target:
             writer = SampleWriter(target, Format(rate, channels, out), header)
-            outcome = _run(reader, writer, inverter)
+            # Python's collector of garbage now and then looks at all there
+            # is, torch included: a tenth of a second, in which no frame would
+            # come. It leaves out what is there now; frames leave no garbage.
+            gc.collect()
+            gc.freeze()
+            try:
+                outcome = _run(reader, writer, inverter)
+            finally:
+                gc.unfreeze()
     if not args.quiet:
         print(outcome.describe(inverter, writer, name), file=sys.stderr)
     return outcome.status
@@ -145,8 +157,8 @@ class Outcome:
         ]
         if self.invalid:
             lines.append(
-                f"{self.invalid} samples were NaN or infinite and were "
-                "taken as zeros"
+                f"{self.invalid} samples were NaN, infinite or beyond "
+                f"{ABSURD:g} and were taken as zeros"
             )
         if writer.clipped:
             lines.append(
@@ -166,7 +178,7 @@ def _run(reader, writer, inverter):
                 block = stop.wait(lambda: reader.read(hop))
                 if block is None or block.shape[1] == 0:
                     break
-                valid = np.isfinite(block)
+                valid = np.abs(block) < ABSURD  # false for NaN, too
                 outcome.invalid += int(valid.size - valid.sum())
                 block = torch.from_numpy(np.where(valid, block, 0))
                 start = time.perf_counter()
@@ -247,14 +259,9 @@ def _raw_format(args):
 
 
 def _warm_up(inverter, channels):
-    """Have all that takes long behind us before a sample waits for it."""
+    """Compile what has to be, before the first sample waits for it."""
     hop = inverter.config.hop_length
     live = LiveInversion(inverter)
     for _ in range(8):
         live.push(torch.zeros(channels, hop))
     live.finish()
-    # Python's collector of garbage now and then looks at all that there is,
-    # torch included: a tenth of a second, in which no frame would come. What
-    # is there now stays; frames leave nothing to collect.
-    gc.collect()
-    gc.freeze()

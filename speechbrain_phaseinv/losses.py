@@ -114,6 +114,11 @@ def magnitude_loss(
     window = config.window_tensor(target.dtype, target.device)
     scale = level.clamp_min(1e-8) * window.square().sum().sqrt()
     margin = -(-margin // config.hop_length)
+    if config.num_frames(waveform.shape[1]) <= 2 * margin:
+        raise ValueError(
+            f"a margin of {margin} frames at both ends leaves nothing of "
+            f"{waveform.shape[1]} samples."
+        )
     made = _magnitude(waveform, config, scale, margin)
     wanted = _magnitude(target, config, scale, margin)
     density = critical_band_density(config).to(made)

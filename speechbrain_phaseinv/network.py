@@ -258,11 +258,7 @@ class PhaseDerivativeNet(torch.nn.Module):
         return time, torch.stack(frequency, dim=2).flatten(1, 2)
 
     def _in_order(self):
-        """Weight and bias of every layer, then the prior's scale, if any.
-
-        From the modules' dictionaries: their attributes take ten times as
-        long, and a stream asks at every frame.
-        """
+        """Weight and bias of every layer, then the prior's scale, if any."""
         own = self._modules
         blocks = own["blocks"]._modules.values()
         layers = [
@@ -270,8 +266,10 @@ class PhaseDerivativeNet(torch.nn.Module):
             *(x._modules["conv"] for x in blocks),
             own["last"],
         ]
-        found = [x for layer in layers for x in layer._parameters.values()]
-        scale = self._parameters["prior_scale"]
+        found = []
+        for layer in layers:
+            found += [_parameter(layer, "weight"), _parameter(layer, "bias")]
+        scale = _parameter(self, "prior_scale")
         return found if scale is None else [*found, scale]
 
     def _make_compiled(self, frames, passes, parameters):
@@ -298,7 +296,7 @@ class PhaseDerivativeNet(torch.nn.Module):
         """
         kept, _ = self._kept
         if [x.data_ptr() for x in kept] != [x.data_ptr() for x in parameters]:
-            kept = [x.detach() for x in parameters]
+            kept = [x.detach().contiguous() for x in parameters]
             arrays = [x.numpy() for x in kept]
             if self.prior_scale is None:
                 arrays.append(np.zeros(2, arrays[0].dtype))
@@ -310,3 +308,19 @@ class PhaseDerivativeNet(torch.nn.Module):
             theorem = slope, BACKWARD_SHARE, CENTRAL_SHARE
             self._kept = kept, (theorem, scale, layers)
         return self._kept[1]
+
+    def __getstate__(self):
+        """Without the arrays, which would come back as copies."""
+        return {**super().__getstate__(), "_kept": ((), None)}
+
+
+def _parameter(module, name):
+    """A parameter, from its dictionary where it is there.
+
+    That takes a tenth of the time of an attribute, and a stream asks at every
+    frame. Replicas and pruned layers have it as an attribute.
+    """
+    try:
+        return module._parameters[name]
+    except KeyError:
+        return getattr(module, name)

@@ -203,7 +203,8 @@ def decode(data, encoding):
         numbers = wide.view("<i4")[:, 0]
     if encoding == "u8":
         numbers = numbers.astype(np.int16) - 128
-    return (numbers / scale).astype(np.float32)
+    with np.errstate(all="ignore"):  # floats may be anything
+        return (numbers / scale).astype(np.float32)
 
 
 def encode(samples, encoding):

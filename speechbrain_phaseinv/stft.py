@@ -62,9 +62,8 @@ def analysis(waveform, config, pad_mode="reflect"):
     half = config.n_fft // 2
     if pad_mode == "reflect" and waveform.shape[-1] <= half:
         pad_mode = "constant"
-    if waveform.shape[0] == 0:  # which the transform refuses
-        shape = (0, config.num_frames(waveform.shape[1]), config.num_bins)
-        return waveform.new_zeros(shape, dtype=waveform.dtype.to_complex())
+    if waveform.shape[0] == 0:  # which cannot be reflected
+        pad_mode = "constant"
     padded = torch.nn.functional.pad(
         waveform.unsqueeze(1), (half, half), mode=pad_mode
     ).squeeze(1)
@@ -87,7 +86,7 @@ def analysis_step(waveform, config, state=None):
     Returns
     -------
     stft : torch.Tensor, [batch, time, freq], complex
-        Frame ``t`` once sample ``t * hop_length + n_fft // 2 - 1`` is in.
+        Frame ``t`` once ``t * hop_length + (n_fft + 1) // 2`` samples are in.
         With `analysis_flush` at the end, the same frames as
         ``analysis(..., pad_mode="constant")``.
     state : torch.Tensor, [batch, pending]
@@ -97,12 +96,10 @@ def analysis_step(waveform, config, state=None):
         state = waveform.new_zeros(waveform.shape[0], config.n_fft // 2)
     samples = torch.cat([state, waveform], dim=-1)
     hop = config.hop_length
-    frames = (samples.shape[-1] - config.n_fft) // hop + 1
-    if frames < 1:
-        shape = (waveform.shape[0], 0, config.num_bins)
-        dtype = waveform.dtype.to_complex()
-        return waveform.new_zeros(shape, dtype=dtype), samples
-    stft = _frames(samples[:, : (frames - 1) * hop + config.n_fft], config)
+    stft = _frames(samples, config)
+    frames = stft.shape[1]
+    if frames == 0:
+        return stft, samples
     # A copy: a view would keep all samples alive.
     return stft, samples[:, frames * hop :].clone()
 
@@ -153,7 +150,23 @@ def synthesis_step(stft, config, state=None, valid=None):
         is under way.
     state : SynthesisState
         To be passed to the next call, or to `synthesis_flush`.
+
+    Raises
+    ------
+    ValueError
+        If the spectrogram's type or shape does not fit.
     """
+    if (
+        not stft.is_complex()
+        or stft.dim() != 3
+        or stft.shape[-1] != config.num_bins
+    ):
+        raise ValueError(
+            "expected a complex spectrogram [batch, time, "
+            f"{config.num_bins}], got {stft.dtype} of shape "
+            f"{list(stft.shape)}; torch.stft has time last: use "
+            ".transpose(1, 2)."
+        )
     window = config.window_tensor(stft.dtype.to_real(), stft.device)
     if stft.numel():
         frames = torch.fft.irfft(stft, n=config.n_fft, dim=-1)
@@ -239,6 +252,10 @@ def synthesis(stft, config, length=None, lengths=None):
 
 def _frames(padded, config):
     """Transform whatever frames fit, [batch, samples]."""
+    frames = (padded.shape[1] - config.n_fft) // config.hop_length + 1
+    if frames < 1 or padded.shape[0] == 0:  # which the transform refuses
+        shape = (padded.shape[0], max(frames, 0), config.num_bins)
+        return padded.new_zeros(shape, dtype=padded.dtype.to_complex())
     window = config.window_tensor(padded.dtype, padded.device)
     start = config.window_offset
     rest = config.n_fft - config.win_length - start

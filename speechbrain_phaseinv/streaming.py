@@ -21,6 +21,9 @@ class StreamState(NamedTuple):
         Frames that have gone in.
     samples : int
         Samples that have come out.
+
+    Its tensors are made in inference mode: to train through them, take their
+    ``clone()``.
     """
 
     inverter: Optional[InverterState] = None

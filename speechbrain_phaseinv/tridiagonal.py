@@ -113,8 +113,10 @@ def compiled_serves(*tensors):
 
     On the CPU, where no gradient is wanted and nothing is being traced.
     """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
     wanted = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
-    return not (wanted or torch.compiler.is_compiling()) and all(
+    return not wanted and all(
         x.is_cpu and x.dtype in (torch.float32, torch.float64) for x in tensors
     )
 

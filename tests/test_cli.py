@@ -185,6 +185,12 @@ def test_a_folder_goes_into_a_folder(recording, here, capsys):
     # Without a name for it, the folder is named after the input.
     assert main(["reconstruct", "all", "--quiet"]) == 0
     assert names(here / "all-phaseinv") == ["one.wav", "two.flac"]
+    # What an earlier run has left is no input of the next.
+    os.chdir("all")
+    for _ in range(2):
+        assert main(["reconstruct", ".", "--quiet"]) == 0
+    found = here / "all" / "all-phaseinv"
+    assert names(found) == ["one.wav", "two.flac"]
 
 
 def test_several_files_go_into_a_folder(recording, here, capsys):

@@ -111,6 +111,10 @@ def test_a_padded_signal_is_refined_as_alone():
     both = griffin_lim(magnitude, config, n_iter=4, lengths=lengths)
     assert torch.equal(both[1:, :20], alone)
     assert (both[1, 20:] == 0).all()
+    zeros = griffin_lim(magnitude[1:, :20], config, pad_mode="constant")
+    assert not torch.equal(zeros, griffin_lim(magnitude[1:, :20], config))
+    both = griffin_lim(magnitude, config, lengths=lengths, pad_mode="constant")
+    assert torch.equal(both[1:, :20], zeros)
 
 
 def test_gradients_are_right():
@@ -152,3 +156,5 @@ def test_errors_say_what_was_expected():
         griffin_lim(magnitude[0], config)
     with pytest.raises(ValueError, match="complex start"):
         griffin_lim(magnitude, config, magnitude)
+    with pytest.raises(ValueError, match="expected 1 lengths, got 2"):
+        griffin_lim(magnitude, config, lengths=[5, 5])

@@ -241,6 +241,30 @@ def test_compiled_weights_are_those_of_training(dtype, confidences):
         torch.testing.assert_close(x, y.detach())
 
 
+def test_weights_of_shapes_that_broadcast():
+    level, trust = torch.randn(4, 3, 9), torch.randn(1, 1, 9)
+    derivatives = PhaseDerivatives(level, level, None, trust)
+    found = phase_weights(level, level[:, :1], derivatives)
+    derivatives = PhaseDerivatives(level, level, None, trust.expand(4, 3, 9))
+    expected = phase_weights(level, level[:, :1].expand(4, 3, 9), derivatives)
+    for x, y in zip(found, expected):
+        torch.testing.assert_close(x, y)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_shapes_that_do_not_fit_are_refused(backend):
+    x = torch.zeros(2, 3, 257)
+    one = PhaseDerivatives(x, x[:1])
+    with pytest.raises(ValueError, match=r"\[batch, time, 257\]"):
+        integrate(one, x, x, CONFIGS[0], backend=backend)
+    two = PhaseDerivatives(x, x)
+    phasor = torch.ones(1, 257, dtype=torch.complex64)
+    with pytest.raises(ValueError, match=r"\[batch, 257\]"):
+        integrate(two, x, x, CONFIGS[0], phasor, backend)
+    with pytest.raises(ValueError, match=r"\[batch, time, 513\]"):
+        integrate(two, x, x, CONFIGS[3], backend=backend)
+
+
 def test_confidences_scale_the_weights():
     level = torch.randn(1, 3, 5, dtype=torch.float64)
     plain = phase_weights(level, level, PhaseDerivatives(level, level))

@@ -247,13 +247,15 @@ def test_file_to_file(tmp_path, capsys):
 def test_invalid_samples_are_muted_and_reported(tmp_path, capsys):
     x = synthetic_speech(0.5).float()
     broken, muted = x.clone(), x.clone()
-    broken[0, 3000:3003] = torch.tensor([torch.nan, torch.inf, -torch.inf])
-    muted[0, 3000:3003] = 0
+    nan, inf = torch.nan, torch.inf
+    broken[0, 3000:3004] = torch.tensor([nan, inf, -inf, 3e38])
+    muted[0, 3000:3004] = 0
     source, target = tmp_path / "in.raw", tmp_path / "out.wav"
     source.write_bytes(broken.numpy().tobytes())
     raw = ["--raw", "--sample-rate", "16000", "--dtype", "f32le"]
     assert main(["stream", str(source), str(target), *raw, *GRADIENT]) == 0
-    assert "3 samples were NaN or infinite" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "4 samples were NaN, infinite or beyond 1e+30" in error
     found, _ = soundfile.read(target, dtype="float32", always_2d=True)
     np.testing.assert_array_equal(found.T, offline(muted).numpy())
 

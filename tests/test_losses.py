@@ -86,6 +86,8 @@ def test_margins_hide_what_happens_at_the_ends(speech):
     seen = magnitude_loss(click, speech, CONFIG)
     hidden = magnitude_loss(click, speech, CONFIG, margin=512)
     assert hidden.compressed == 0 < seen.compressed
+    with pytest.raises(ValueError, match="leaves nothing"):
+        magnitude_loss(click, speech, CONFIG, margin=8000)
 
 
 def test_gradients_are_finite_even_of_silence():

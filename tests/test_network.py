@@ -1,11 +1,13 @@
 """The network: its promises of size, causality, level and streaming."""
 
 import copy
+import io
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.utils import prune
 
 from speechbrain_phaseinv.gradient_theorem import GradientTheorem
 from speechbrain_phaseinv.network import PhaseDerivativeNet
@@ -129,6 +131,33 @@ def test_what_is_compiled_follows_its_parameters():
     net.last.bias.data = torch.zeros_like(net.last.bias)
     other.last.bias.zero_()
     follows(net, other)
+    file = io.BytesIO()
+    torch.save(net, file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=False)
+    other.last.bias.add_(1)
+    saved.last.bias.add_(1)
+    follows(saved, other)
+    net = net.to(memory_format=torch.channels_last)
+    net(frames)
+    net.load_state_dict(other.state_dict())
+    follows(net, other)
+
+
+def test_pruned_layers_and_replicas_are_used_as_they_are():
+    frames = log_magnitudes()
+    net = network(POINTS["latency 1"])
+    replica = net._replicate_for_data_parallel()
+    for name, child in net.named_children():
+        setattr(replica, name, child)
+    replica.prior_scale = net.prior_scale
+    assert torch.equal(replica(frames)[0].time, net(frames)[0].time)
+    prune.l1_unstructured(net.first, "weight", amount=0.5)
+    found = net(frames)[0]
+    with torch.enable_grad():
+        expected = net.requires_grad_(True)(frames)[0]
+    for a, b in zip(found, expected):
+        torch.testing.assert_close(a, b.detach(), rtol=1e-5, atol=1e-5)
 
 
 @points

@@ -225,3 +225,21 @@ def test_analysis_refuses_what_is_no_waveform():
         analysis(torch.zeros(100), CONFIGS[0])
     with pytest.raises(ValueError, match="int64"):
         analysis(torch.zeros(1, 100, dtype=torch.int64), CONFIGS[0])
+
+
+@pytest.mark.parametrize("n_fft", [510, 511, 512])
+def test_nothing_to_analyse(n_fft):
+    config = StftConfig(16000, n_fft, hop_length=128)
+    for shape in ((0, 0), (0, 1000), (2, 0)):
+        stft = analysis(torch.zeros(shape), config)
+        frames = config.num_frames(shape[1])
+        assert stft.shape == (shape[0], frames, config.num_bins)
+    stft, state = analysis_step(torch.zeros(0, 1000), config)
+    assert stft.shape[0] == state.shape[0] == 0
+
+
+def test_synthesis_refuses_what_is_no_spectrogram():
+    stft = analysis(torch.randn(1, 4000), CONFIGS[0])
+    for wrong in (stft.mT, stft.abs(), stft[..., :-1], stft[0]):
+        with pytest.raises(ValueError, match=r"\[batch, time, \d+\]"):
+            synthesis(wrong, CONFIGS[0])
