@@ -35,6 +35,12 @@ from .derivatives import expected_advance
 # and far enough above the smallest float32 that its reciprocal is one too.
 LOG_FLOOR = -69.0
 
+# Of the logarithms of weights: the smallest is still a normal number.
+LOWEST = {
+    dtype: math.log(torch.finfo(dtype).tiny) + 7
+    for dtype in (torch.float32, torch.float64)
+}
+
 # Where the predictions of a bin cancel each other to less than this, its phase
 # turns at the slightest change. No gradient is taken through it: training
 # would follow that bin alone.
@@ -87,7 +93,7 @@ def phase_weights(log_mag, log_mag_before, derivatives, power=1.0):
     anchor, coupling : torch.Tensor, [batch, time, freq]
         The weights l and g of `tridiagonal.solve_ladder`.
     """
-    lowest = math.log(torch.finfo(log_mag.dtype).tiny) + 7
+    lowest = LOWEST[log_mag.dtype]
     given = [x for x in derivatives[2:] if x is not None]
     given = [log_mag, log_mag_before, *given]
     plain = all(x.dim() == 3 and x.shape == log_mag.shape for x in given)

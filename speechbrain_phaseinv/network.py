@@ -171,7 +171,7 @@ class PhaseDerivativeNet(torch.nn.Module):
         )
         scale = torch.nn.Parameter(torch.ones(2)) if prior else None
         self.register_parameter("prior_scale", scale)
-        self._kept = (), None  # of `_arrays`
+        self._kept = None, None, None  # of `_arrays`
         # At first, the gradient theorem and its constant confidence.
         torch.nn.init.zeros_(self.last.weight)
         torch.nn.init.zeros_(self.last.bias)
@@ -294,8 +294,8 @@ class PhaseDerivativeNet(torch.nn.Module):
         The arrays share the parameters' memory, and so are always up to date.
         They are kept as long as no parameter moves.
         """
-        kept, _ = self._kept
-        if [x.data_ptr() for x in kept] != [x.data_ptr() for x in parameters]:
+        places = [x.data_ptr() for x in parameters]
+        if self._kept[0] != places:
             kept = [x.detach().contiguous() for x in parameters]
             arrays = [x.numpy() for x in kept]
             if self.prior_scale is None:
@@ -306,12 +306,14 @@ class PhaseDerivativeNet(torch.nn.Module):
             layers = weights, tuple(arrays[1::2]), dilations
             slope = self.theorems[0].slope
             theorem = slope, BACKWARD_SHARE, CENTRAL_SHARE
-            self._kept = kept, (theorem, scale, layers)
+            # Kept with the tensors, so that their places stay theirs.
+            places = [x.data_ptr() for x in kept]
+            self._kept = places, (theorem, scale, layers), kept
         return self._kept[1]
 
     def __getstate__(self):
         """Without the arrays, which would come back as copies."""
-        return {**super().__getstate__(), "_kept": ((), None)}
+        return {**super().__getstate__(), "_kept": (None, None, None)}
 
 
 def _parameter(module, name):

@@ -194,10 +194,10 @@ def _map_tensors(function, state):
     """Apply a function to every tensor of nested (named) tuples."""
     if isinstance(state, torch.Tensor):
         return function(state)
-    if isinstance(state, tuple):
-        values = [_map_tensors(function, value) for value in state]
-        return type(state)(*values) if hasattr(state, "_fields") else (*values,)
-    return state
+    if not isinstance(state, tuple):
+        return state
+    values = [_map_tensors(function, value) for value in state]
+    return (*values,) if type(state) is tuple else type(state)(*values)
 
 
 def _own(tensor):
