@@ -157,6 +157,7 @@ def read_magnitude(path, n_fft=None, power=1.0):
             f"{path}: expected an array [freq, time], [time, freq] or with "
             f"channels before, got shape {list(array.shape)}."
         )
+    axis, n_fft = _frequency_axis(path, array.shape[-2:], n_fft)
     wide = array.dtype.itemsize >= 8 and array.dtype.kind == "f"
     array = array.astype(np.float64 if wide else np.float32)
     array = array.reshape(-1, *array.shape[-2:])
@@ -167,7 +168,6 @@ def read_magnitude(path, n_fft=None, power=1.0):
             f"from {low:g} to {high:g}. A log-magnitude needs numpy.exp "
             "first, decibels 10 ** (x / 20)."
         )
-    axis, n_fft = _frequency_axis(path, array.shape[1:], n_fft)
     if axis == 0:
         array = array.swapaxes(1, 2)
     return np.ascontiguousarray(array ** (1 / power)), n_fft
@@ -245,7 +245,10 @@ def replacing(path):
 def _frequency_axis(path, shape, n_fft):
     """Which of two axes is frequency, and the length of the transform."""
     shown = f"{path}: neither axis of {list(shape)}"
-    mel = " It looks like a mel spectrogram: make it linear magnitudes first."
+    mel = (
+        " It looks like a mel spectrogram, which PhaseInversionVocoder takes, "
+        "in Python."
+    )
     hint = mel if {40, 64, 80, 100, 128} & set(shape) else ""
     if n_fft is not None:
         fits = [axis for axis in (0, 1) if shape[axis] == n_fft // 2 + 1]

@@ -446,7 +446,7 @@ def run_compare(args):
     from .report import write_report
 
     files = compare.recordings(args.paths)[: args.limit]
-    names = args.methods and args.methods.split(",")
+    names = args.methods and args.methods.replace(" ", "").split(",")
     results, examples = compare.run(
         files,
         compare.choose(names, args.weights),

@@ -55,8 +55,11 @@ def recordings(paths):
     for path in map(Path, paths):
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file or folder.")
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        found += [x for x in inside if x.suffix.lower() in READABLE]
+        if path.is_dir():
+            inside = sorted(path.rglob("*"))
+            found += [x for x in inside if x.suffix.lower() in READABLE]
+        else:  # named, so meant
+            found.append(path)
     if not found:
         raise ValueError(
             f"{', '.join(map(str, paths))}: no recordings "

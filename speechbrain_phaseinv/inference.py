@@ -29,7 +29,8 @@ INPUTS = ("log_mel", "log_magnitude", "magnitude")
 
 # Natural logarithms of speech lie well inside: full scale has about 2 in a
 # mel band and 6 in a bin, and nobody takes logarithms of less than 1e-10.
-LOG_RANGE = (-25.0, 10.0)
+LOWEST = -25.0
+HIGHEST = {"log_mel": 4.0, "log_magnitude": 10.0}
 
 
 def available_vocoders():
@@ -271,12 +272,11 @@ class PhaseInversionVocoder(Pretrained):
             return
         # Logarithms of zero are taken as they are meant.
         low = frames.masked_fill(frames == -math.inf, 0).min().item()
-        least, most = LOG_RANGE
-        if low < least or high > most:
+        if low < LOWEST or high > HIGHEST[kind]:
             raise ValueError(
                 f"expected {kind}, natural logarithms of magnitudes, got "
-                f"values from {low:g} to {high:g}, which look like decibels "
-                "or magnitudes without a logarithm."
+                f"values from {low:g} to {high:g}, which look like decibels, "
+                "powers, normalised features or no logarithms at all."
             )
         if low >= 0 and high > 0:
             raise ValueError(

@@ -297,7 +297,7 @@ def _build(choice, config, lookahead, paired):
     if choice != "gradient":
         name = find_pretrained(config, lookahead, paired)
         if name is not None:
-            return name, load_pretrained(name, config)
+            return f"network ({name})", load_pretrained(name, config)
         if paired or choice == "network":
             raise ValueError(
                 f"there are no packaged weights for {config}, lookahead "

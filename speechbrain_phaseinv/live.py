@@ -7,10 +7,12 @@ import sys
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from .audio import READABLE
 from .inversion import SpectrogramInverter
 from .pcm import Format, SampleReader, SampleWriter, open_input, open_output
 from .reconstruct import stft_for
@@ -82,6 +84,7 @@ def stream(args):
     paths = (args.paths + ["-", "-"])[: max(len(args.paths), 2)]
     if len(paths) > 2:
         raise ValueError(f"expected IN and OUT, got {len(paths)} paths.")
+    _check_name(paths[1])
     torch.set_num_threads(1)  # frames are too small to be shared
     file, name = open_input(paths[0])
     with file:
@@ -236,6 +239,16 @@ class _Stop:
 
 class _Interrupted(Exception):
     """Raised in a read that waits."""
+
+
+def _check_name(path):
+    """An error if a name promises a format that is not written."""
+    suffix = Path(path).suffix.lower()
+    if suffix in READABLE and suffix != ".wav":
+        raise ValueError(
+            f"{path}: a stream is written as .wav, or raw. Pipe it into sox "
+            "or ffmpeg for other formats."
+        )
 
 
 def _raw_format(args):

@@ -21,6 +21,7 @@ from .stft import StftConfig
 COLUMNS = ["spectral_convergence", "estoi", "pesq_wb"]
 NEEDS = {"estoi": "pystoi", "pesq_wb": "pesq"}
 PEER = "Griffin-Lim, 32 iterations"
+LOUD = 4.0  # a peak that no magnitude spectrogram of a recording has
 
 
 def stft_for(
@@ -144,6 +145,11 @@ def invert_array(array, n_fft, args):
     )
     if clipped:
         print(_clipping(clipped, estimate))
+    if estimate.abs().max() > LOUD:
+        print(
+            "so loud? A power spectrogram needs --power 2, decibels "
+            "10 ** (x / 20) first"
+        )
     print(f"wrote {args.output}, {seconds:.2f} s")
 
 

@@ -95,6 +95,8 @@ class PhaseInversion(torch.nn.Module):
         # Neither the phase nor a network knows hertz: any rate will do.
         config = StftConfig(16000, n_fft, win_length, hop_length, window)
         self.n_iter = _natural("n_iter", n_iter)
+        self.n_fft, self.win_length = config.n_fft, config.win_length
+        self.hop_length, self.rand_init = config.hop_length, rand_init
         self.length = None if length is None else _natural("length", length)
         self.power = power
         self.momentum = momentum

@@ -6,6 +6,7 @@ import math
 import re
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -307,4 +308,6 @@ def test_labels_are_moved_apart_and_no_further():
 
 def test_the_bundled_sentence_will_do():
     assert compare.recordings([EXAMPLE]) == [EXAMPLE]
+    # What is named is taken, whatever its name.
+    assert compare.recordings([__file__]) == [Path(__file__)]
     assert compare.usual_rate([EXAMPLE]) == 16000

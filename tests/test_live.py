@@ -279,6 +279,14 @@ def test_wrong_options_are_one_line(tmp_path, capsys, options, message):
     assert not target.exists()
 
 
+def test_a_name_promises_what_is_written(tmp_path, capsys):
+    source, target = tmp_path / "in.wav", tmp_path / "out.flac"
+    soundfile.write(source, np.zeros(100), 16000)
+    assert main(["stream", str(source), str(target)]) == 2
+    assert "written as .wav" in capsys.readouterr().err
+    assert not target.exists()
+
+
 # Pipes. Each of these starts a process, so there are few.
 
 

@@ -57,6 +57,21 @@ def test_transforms_of_the_same_shape_share_weights(rate):
                 assert find_pretrained(other) == find_pretrained(CONFIG)
 
 
+def test_so_do_windows_with_somewhat_wider_lobes():
+    for win_length, window in (
+        (512, "blackman"),
+        (400, "blackman"),
+        (400, "hann"),
+        (400, "hamming"),
+    ):
+        hop = win_length // 4
+        other = StftConfig(16000, 512, win_length, hop, window)
+        assert find_pretrained(other) == find_pretrained(CONFIG)
+    # 25 ms every 10 ms: 60 %
+    usual = StftConfig(16000, 512, 400, 160)
+    assert find_pretrained(usual) == "hamming-512-256-latency1"
+
+
 def test_transforms_of_another_shape_find_none():
     for other in (
         StftConfig(16000, 512, hop_length=384),

@@ -175,6 +175,10 @@ def test_gradients_are_finite_at_zero(power, n_iter):
 
 
 def test_a_griffin_lim_checkpoint_loads():
+    theirs, ours = GriffinLim(512), PhaseInversion(512)
+    for name in ("n_fft", "win_length", "hop_length", "power", "momentum"):
+        assert getattr(ours, name) == getattr(theirs, name)
+    assert ours.length is theirs.length and ours.rand_init == theirs.rand_init
     state = GriffinLim(512).state_dict()
     assert PhaseInversion(512).load_state_dict(state)
 

@@ -78,10 +78,11 @@ def serves(trained, config):
     """Whether weights trained on one transform are of use for another.
 
     They are, by measurement (the figures are in the recipe's README), where
-    the window's main lobe spans about as many bins, and where the overlap is
-    that of the training or more, up to twice as many frames: for Hann and
-    Hamming windows of any length, at 16 and 22.05 kHz. Beyond that, as with
-    weights for 75 % at half overlap, the gradient theorem is better.
+    the overlap is that of the training or more, up to twice as many frames,
+    and the window's main lobe not much narrower in bins, nor wider than a
+    Blackman window's that is zero-padded from 400 samples to 512: for the
+    usual windows of any length, at any rate. Beyond that, as with weights for
+    75 % at half overlap, the gradient theorem is as good or better.
 
     Arguments
     ---------
@@ -94,9 +95,9 @@ def serves(trained, config):
     """
     lobe = gaussian_gamma(config) / config.n_fft**2
     lobe /= gaussian_gamma(trained) / trained.n_fft**2
-    hop = config.hop_length / config.n_fft
-    learned = trained.hop_length / trained.n_fft
-    return 0.8 < lobe < 1.25 and learned / 2 <= hop <= max(learned, 0.375)
+    hop = config.hop_length / config.win_length
+    learned = trained.hop_length / trained.win_length
+    return 0.4 < lobe < 1.25 and learned / 2 <= hop <= max(learned, 0.375)
 
 
 def load_pretrained(source, config=None):
