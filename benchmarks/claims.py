@@ -5,8 +5,9 @@
         --out comparison --readme README.md
 
 Does what ``phaseinv compare RECORDINGS --out comparison`` does, with the
-previous best network among the methods, and writes the tables between the
-marks ``<!-- claims -->`` of the README. CHECKPOINT is ``network.ckpt`` of a run
+previous best network among the methods, and writes two tables into the
+README, between the marks ``<!-- methods -->`` and ``<!-- claims -->`` and their
+ends. CHECKPOINT is ``network.ckpt`` of a run
 of ``recipes/spectrogram_inversion/train.py hparams/masuyama.yaml``. Without
 RECORDINGS the tables are made anew from the results that lie in the folder.
 """
@@ -35,14 +36,21 @@ from speechbrain_phaseinv.solvers import OURS
 
 ROOT = Path(__file__).resolve().parent.parent
 PREVIOUS = "masuyama-0"
-# The operating points, as `methods.METHODS` names them.
-POINTS = {
-    "network-0": "latency 0",
-    "network-1": "latency 1",
-    "network-1-paired": "latency 1, two frames a pass",
-    PREVIOUS: "Masuyama et al., latency 0",
+# The table's rows, as `compare.choose` names them.
+TITLES = {
+    "griffin-lim-32": "Griffin-Lim, 32 iterations (torchaudio)",
+    "griffin-lim-100": "Griffin-Lim, 100 iterations",
+    "rtisi-la": "RTISI-LA",
+    "gradient-0": "gradient theorem, untrained",
+    "gradient-1": "gradient theorem, one hop of look-ahead",
+    PREVIOUS: "previous best, Masuyama et al. 2023",
+    "network-0": "network",
+    "network-1-paired": "network, one hop, two frames per pass",
+    "network-1": "network, one hop",
+    "gradient-1+16": "gradient theorem, then 16 Griffin-Lim iterations",
+    "network-1+16": "network, then 16 Griffin-Lim iterations",
 }
-BEGIN, END = "<!-- claims -->", "<!-- end of claims -->"
+NETWORKS = ("network-0", "network-1", "network-1-paired", PREVIOUS)
 
 
 def previous_best(checkpoint):
@@ -83,7 +91,7 @@ def count(config):
     sizes : dict of str to (int, float)
     """
     networks = {PREVIOUS: untrained_previous_best(config)}
-    for name in POINTS:
+    for name in NETWORKS:
         if name != PREVIOUS:
             networks[name] = SpectrogramInverter(
                 config,
@@ -96,7 +104,7 @@ def count(config):
             sum(p.numel() for p in networks[name].parameters()),
             macs_per_frame(networks[name]),
         )
-        for name in POINTS
+        for name in NETWORKS
     }
 
 
@@ -173,8 +181,8 @@ def _quality(results):
     )
 
 
-def points_table(results, sizes):
-    """Cost and quality of the operating points, as Markdown.
+def methods_table(results, sizes):
+    """Cost and quality of all methods, as Markdown.
 
     Arguments
     ---------
@@ -188,38 +196,46 @@ def points_table(results, sizes):
     text : str
     """
     lines = [
-        "| network | parameters | MAC/frame | latency | RTF | PESQ | ESTOI "
-        "| SC, dB |",
+        "| method | latency | parameters | MAC/frame | PESQ (median) | ESTOI "
+        "| SC, dB | RTF |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for name, title in POINTS.items():
+    for name, title in TITLES.items():
         if name not in results["summary"]:
             continue
-        found, (parameters, macs) = results["summary"][name], sizes[name]
-        cells = [title, f"{parameters:,}", f"{macs / 1e6:.2f} million"]
-        cells.append(f"{results['methods'][name]['latency_ms']:.0f} ms")
+        latency = results["methods"][name]["latency_ms"]
+        parameters, macs = sizes.get(name, (0, 0))
+        cells = [
+            title,
+            "whole signal" if latency is None else f"{latency:.0f} ms",
+            f"{parameters:,}" if parameters else "",
+            f"{macs / 1e6:.2f} million" if macs else "",
+        ]
         for score, form in (
-            ("real_time_factor", "{:.4f}"),
             ("pesq_wb", "{:.2f}"),
             ("estoi", "{:.3f}"),
             ("spectral_convergence", "{:.1f}"),
+            ("real_time_factor", "{:.4f}"),
         ):
-            entry = found[score]
+            entry = results["summary"][name][score]
             text = "-" if entry["mean"] is None else form.format(entry["mean"])
             if entry["ci95"] is not None:
                 text += f" ± {form.format(entry['ci95'])}"
+            if score == "pesq_wb" and entry["median"] is not None:
+                text += f" ({form.format(entry['median'])})"
             cells.append(text)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def replace_block(path, text):
-    """Put a text between the marks of a file."""
+def replace_block(path, name, text):
+    """Put a text between the marks of that name in a file."""
     path = Path(path)
     page = path.read_text(encoding="utf-8")
-    if BEGIN not in page or END not in page:
-        raise ValueError(f"{path}: has no {BEGIN} ... {END}.")
-    start, stop = page.index(BEGIN) + len(BEGIN), page.index(END)
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    if begin not in page or end not in page:
+        raise ValueError(f"{path}: has no {begin} ... {end}.")
+    start, stop = page.index(begin) + len(begin), page.index(end)
     page = f"{page[:start]}\n{text}\n{page[stop:]}"
     with replacing(path) as temporary:
         Path(temporary).write_text(page, encoding="utf-8")
@@ -253,10 +269,15 @@ def main(arguments=None):
         print(compare.text(results))
     results = json.loads((out / "results.json").read_text())
     sizes = count(config)
-    text = f"{claims_table(results, sizes)}\n\n{points_table(results, sizes)}"
-    print(f"\n{text}")
-    if args.readme:
-        replace_block(args.readme, text)
+    machine = f"Measured on one core of {results['settings']['machine']}."
+    blocks = {
+        "methods": f"{methods_table(results, sizes)}\n\n{machine}",
+        "claims": claims_table(results, sizes),
+    }
+    for name, text in blocks.items():
+        print(f"\n{text}")
+        if args.readme:
+            replace_block(args.readme, name, text)
     return 0
 
 

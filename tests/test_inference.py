@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import synthetic_speech
+from speechbrain.lobes.models.FastSpeech2 import FastSpeech2
 
 pytest.importorskip("speechbrain.inference.interfaces")
 
@@ -138,6 +139,38 @@ def test_a_stream_of_mels_gives_the_samples_of_the_whole(mel):
     online = torch.cat(samples, dim=1)
     whole = mel(given)[:, 0]
     assert torch.equal(online[:, : whole.shape[1]], whole)
+
+
+def test_what_fastspeech2_puts_out_becomes_sound(mel):
+    # Small and untrained; a real one is loaded by SpeechBrain.
+    sizes = {"num_layers": 1, "num_head": 2, "d_model": 32, "ffn_dim": 64}
+    sizes |= {"k_dim": 32, "v_dim": 32, "dropout": 0.0}
+    parts = ("enc", "dec")
+    tts = FastSpeech2(
+        **{f"{part}_{k}": v for part in parts for k, v in sizes.items()},
+        normalize_before=False,
+        ffn_type="1dcnn",
+        ffn_cnn_kernel_size_list=[9, 1],
+        n_char=40,
+        n_mels=80,
+        postnet_embedding_dim=32,
+        postnet_kernel_size=5,
+        postnet_n_convolutions=2,
+        postnet_dropout=0.0,
+        padding_idx=0,
+        dur_pred_kernel_size=3,
+        pitch_pred_kernel_size=3,
+        energy_pred_kernel_size=3,
+        variance_predictor_dropout=0.0,
+    ).eval()
+    tokens = torch.tensor([[13, 12, 31, 14, 19], [31, 16, 30, 31, 0]])
+    durations = torch.tensor([[5, 9, 4, 7, 8], [6, 5, 9, 4, 0]])
+    with torch.no_grad():
+        _, mels, *_, mel_lens = tts(tokens, durations=durations)
+    waveforms = mel.decode_batch(mels.transpose(1, 2), mel_lens)
+    assert waveforms.shape == (2, 1, HOP * 32)
+    assert waveforms[0].any()
+    assert not waveforms[1, :, HOP * 23 :].any()  # 24 frames
 
 
 def test_linear_magnitudes_go_to_the_inverter_as_they_are(linear):

@@ -124,18 +124,24 @@ def test_one_command_writes_the_claims_into_the_readme(
     checkpoint = tmp_path / "network.ckpt"
     torch.save(network.state_dict(), checkpoint)
     readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{claims.BEGIN}\nold\n{claims.END}\nafter\n")
+    marks = [
+        f"<!-- {name} -->\nold\n<!-- end of {name} -->\n"
+        for name in ("methods", "claims")
+    ]
+    readme.write_text("between\n".join(["before\n", *marks, "after\n"]))
     options = ["--out", str(tmp_path / "out"), "--readme", str(readme)]
     measure = ["--methods", "network-0,network-1,network-1-paired"]
     measure += ["--previous-best", str(checkpoint), str(EXAMPLE)]
     assert claims.main([*options, *measure]) == 0
     first = readme.read_text()
     assert first.startswith("before\n") and first.endswith("after\n")
-    assert "old" not in first and "411,650" in first
-    assert "Masuyama et al., latency 0" in first
+    table, claimed = first.split("<!-- end of methods -->")
+    assert "old" not in first
+    assert "| previous best, Masuyama et al. 2023 | 24 ms | 411,650 |" in table
+    assert "51 times fewer than the 411,650" in claimed
     # Again, from the results that are there.
     assert claims.main(options) == 0
     assert readme.read_text() == first
     readme.write_text("no marks")
     with pytest.raises(ValueError, match="has no"):
-        claims.replace_block(readme, "x")
+        claims.replace_block(readme, "claims", "x")
