@@ -102,6 +102,7 @@ def choose(names=None, weights=()):
         )
     chosen = {name: known[name] for name in names or known}
     for folder in weights:
+        load_pretrained(folder)  # or an error before any work
         chosen[str(folder)] = trained(folder)
     return chosen
 
@@ -238,7 +239,8 @@ def text(results):
     settings = results["settings"]
     lines = [
         ", ".join(f"{name} {value}" for name, value in settings.items()),
-        "mean and 95 % confidence interval; RTF: median over recordings",
+        "mean and 95 % confidence interval, of PESQ the median too; RTF: "
+        "median over recordings",
         "",
         summary.summary_table(results["summary"], columns(results)),
         "",

@@ -77,7 +77,7 @@ def summary_table(summary, names=tuple(SCORES), intervals=True):
     names : sequence of str
         Which scores.
     intervals : bool
-        Whether to add the confidence intervals.
+        Whether to add the confidence intervals, and of PESQ the median.
 
     Returns
     -------
@@ -91,6 +91,8 @@ def summary_table(summary, names=tuple(SCORES), intervals=True):
             text = "-" if entry["mean"] is None else form.format(entry["mean"])
             if intervals and entry["ci95"] is not None:
                 text += " ±" + form.format(entry["ci95"]).lstrip("0")
+                if name == "pesq_wb":  # which now and then loses a file
+                    text += f" ({form.format(entry['median'])})"
             line.append(text)
         lines.append(line)
     return format_table(lines)

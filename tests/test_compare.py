@@ -179,6 +179,7 @@ def test_without_pesq_and_pystoi_the_columns_are_missing(
     [
         (["--methods", "magic"], "unknown methods magic"),
         (["--limit", "0"], "--limit 0"),
+        (["--weights", "nowhere"], "no pretrained weights 'nowhere'"),
         (["--examples", "-1"], "--examples -1"),
     ],
 )

@@ -160,7 +160,7 @@ def test_summaries_are_means_with_confidence():
     assert found["b"]["pesq_wb"]["mean"] is None
     lines = summary_table(found, names).splitlines()
     assert lines[0].split() == ["method", "PESQ-WB", "RTF"]
-    assert lines[2].split() == ["a", "5.00", "±3.44", "4.5000"]
+    assert lines[2].split() == ["a", "5.00", "±3.44", "(4.50)", "4.5000"]
     assert lines[3].split() == ["b", "-", "1.0000"]
 
 

@@ -101,10 +101,10 @@ def markdown(results):
     return "\n".join(lines)
 
 
-def parse(arguments=None):
+def parse(arguments=None, description=__doc__):
     """The command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        description=description, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("weights", nargs="*")
     parser.add_argument("--data_folder", required=True)

@@ -108,7 +108,7 @@ def partly_true(target, network):
 
 def main(arguments=None):
     """Print a table for each corpus."""
-    arguments = parse(arguments)
+    arguments = parse(arguments, __doc__)
     torch.set_num_threads(arguments.threads)
     network = load_pretrained(arguments.weights[0])
     rows = defaultdict(lambda: defaultdict(list))
