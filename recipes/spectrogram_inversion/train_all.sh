@@ -27,6 +27,6 @@ train paired --warm_start "$output/latency1/pretrained" --paired True $again &
 other=$!
 train latency0 --warm_start "$output/latency1/pretrained" --lookahead 0 $again
 wait "$other"
-python evaluate.py --data_folder "$data" --griffin_lim 32 100 \
+python evaluate.py --data_folder "$data" \
     "$output/latency0/pretrained" "$output/latency1/pretrained" \
-    "$output/paired/pretrained"
+    "$output/paired/pretrained" --griffin_lim 32 100
