@@ -19,8 +19,8 @@ and on the last minute the stream is compared with others:
 - resumed: a new stream that is handed the old one's state of a minute ago,
   which is all it could have inherited. Must agree bit for bit;
 - heir: a new stream that has heard the eight frames before, and is then handed
-  the old one's phase and nothing else. Must agree bit for bit too, from the
-  first sample on that those frames do not reach;
+  the old one's phase, the overlap that it left, and nothing else. Must agree
+  bit for bit too, from the first sample on that those frames do not reach;
 - fresh: a new stream, with no past at all. Its phase differs from the old
   one's by what that inherited; told is the spectral convergence of all three
   against the magnitudes, in dB.
@@ -54,6 +54,7 @@ from speechbrain_phaseinv import (
     analysis,
     edge,
     inversion,
+    refinement,
     streaming,
 )
 from speechbrain_phaseinv.audio import replacing
@@ -169,6 +170,8 @@ def run_eager(inverter, frames, watch):
     timed = [
         (inversion, "phase_weights", "weights"),
         (inversion, "integrate", "solver"),
+        (refinement, "arrange", "weights"),
+        (refinement, "run", "solver"),
         (streaming, "synthesis_step", "synthesis"),
     ]
     patches = [
@@ -229,7 +232,7 @@ def run_edge(folder, inverter, frames, solver, watch):
 def run_frames(frame, inverter, frames, patches, watch):
     """Frame after frame; the first tenth warms up."""
     config = inverter.config
-    stride = getattr(inverter.estimator, "stride", 1)
+    stride = inverter.stride
     for patch in patches:
         patch.start()
     gc.collect()
@@ -341,9 +344,11 @@ def drift(inverter, stream, start, before, magnitude, played):
     heard = before[:, -8 - start.frames % 2 :]
     heir = InversionStream(inverter)
     skipped = heir.push(heard).shape[1]
-    phasor = start.inverter.phasor
+    inherited = start.inverter.phasor, start.inverter.overlap
     heir.state = heir.state._replace(
-        inverter=heir.state.inverter._replace(phasor=phasor)
+        inverter=heir.state.inverter._replace(
+            phasor=inherited[0], overlap=inherited[1]
+        )
     )
     found["heir"] = run(heir, magnitude)[:, heard.shape[1] * hop - skipped :]
     found["fresh"] = run(InversionStream(inverter), magnitude)

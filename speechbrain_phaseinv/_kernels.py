@@ -49,7 +49,7 @@ LANES = 8
 
 
 @compiled()
-def _factor(anchor, coupling, ratio, inverse):
+def factor(anchor, coupling, ratio, inverse):
     """Eliminate up to LANES ladders, [lanes, freq]; see `tridiagonal`.
 
     Writes the ratio r[k] = g[k] / (e[k-1] + g[k]) and the inverse pivot
@@ -110,7 +110,7 @@ def solve_rows(anchor, coupling, source, target, free):
     row = np.empty(freq, dtype=np.complex128)
     for start in range(0, rows, LANES):
         stop = min(start + LANES, rows)
-        _factor(anchor[start:stop], coupling[start:stop], ratio, inverse)
+        factor(anchor[start:stop], coupling[start:stop], ratio, inverse)
         for i in range(start, stop):
             j = i - start
             _substitute(ratio[j], inverse[j], source[i], target[i], free, row)
@@ -172,6 +172,41 @@ def _turn(angles, rotors):
 
 
 @compiled()
+def least_squares(
+    previous, time, frequency, advance, anchor, ratio, inverse, real, output
+):
+    """The phasors of one frame, from those of the frame before it; all [freq].
+
+    `ratio` and `inverse` are those of the factored ladder, `output` is as in
+    `integrate`.
+    """
+    phasor, solution, rotor, tilt = output
+    freq = time.size
+    angle = np.empty(freq)
+    target = np.empty(freq, dtype=np.complex128)
+    row = np.empty(freq, dtype=np.complex128)
+    for k in range(freq):
+        angle[k] = angle[k - 1] + frequency[k] if k > 0 else 0.0
+    _turn(angle, tilt)
+    for k in range(freq):
+        angle[k] = time[k] + advance[k] - angle[k]
+    _turn(angle, rotor)
+    for k in range(freq):
+        target[k] = np.complex128(previous[k]) * rotor[k]
+    _substitute(ratio, inverse, anchor, target, 1.0, row)
+    for k in range(freq):
+        s = row[k]
+        size = math.sqrt(s.real * s.real + s.imag * s.imag)
+        if size == 0:  # all predictions cancel: keep our own
+            s, size = target[k], 1.0
+        u = complex(s.real / size, s.imag / size)
+        phasor[k] = u * tilt[k]
+        solution[k] = s
+    for k in real:
+        phasor[k] = 1.0 if phasor[k].real >= 0 else -1.0
+
+
+@compiled()
 def integrate(advance, real, time, frequency, anchor, coupling, start, output):
     """The recursion over frames of `integration`, [batch, time, freq].
 
@@ -181,40 +216,27 @@ def integrate(advance, real, time, frequency, anchor, coupling, start, output):
     and exp(j theta).
     """
     batch, frames, freq = anchor.shape
-    phasor, solution, rotor, tilt = output
-    theta, angle = np.empty(freq), np.empty(freq)
     ratio = np.zeros((LANES, freq))
     inverse = np.empty((LANES, freq))
-    target = np.empty(freq, dtype=np.complex128)
-    row = np.empty(freq, dtype=np.complex128)
     for i in range(batch):
         previous = start[i]
         for t in range(frames):
             j = t % LANES
             if j == 0:
                 stop = min(t + LANES, frames)
-                _factor(anchor[i, t:stop], coupling[i, t:stop], ratio, inverse)
-            for k in range(freq):
-                theta[k] = theta[k - 1] + frequency[i, t, k] if k > 0 else 0.0
-            _turn(theta, tilt[i, t])
-            for k in range(freq):
-                angle[k] = time[i, t, k] + advance[k] - theta[k]
-            _turn(angle, rotor[i, t])
-            for k in range(freq):
-                target[k] = np.complex128(previous[k]) * rotor[i, t, k]
-            _substitute(ratio[j], inverse[j], anchor[i, t], target, 1.0, row)
-            for k in range(freq):
-                s = row[k]
-                size = math.sqrt(s.real * s.real + s.imag * s.imag)
-                if size == 0:  # all predictions cancel: keep our own
-                    s, size = target[k], 1.0
-                u = complex(s.real / size, s.imag / size)
-                phasor[i, t, k] = u * tilt[i, t, k]
-                solution[i, t, k] = s
-            for k in real:
-                sign = 1.0 if phasor[i, t, k].real >= 0 else -1.0
-                phasor[i, t, k] = sign
-            previous = phasor[i, t]
+                factor(anchor[i, t:stop], coupling[i, t:stop], ratio, inverse)
+            least_squares(
+                previous,
+                time[i, t],
+                frequency[i, t],
+                advance,
+                anchor[i, t],
+                ratio[j],
+                inverse[j],
+                real,
+                output[:, i, t],
+            )
+            previous = output[0, i, t]
 
 
 @compiled()
@@ -234,7 +256,7 @@ def integrate_adjoint(
             j = t % LANES
             if j == LANES - 1 or t == time - 1:
                 first, stop = t - j, t + 1
-                _factor(
+                factor(
                     anchor[i, first:stop],
                     coupling[i, first:stop],
                     ratio,

@@ -166,13 +166,13 @@ def run(frames, net, step_scale, theorem, prior, layers, output):
         Weights [outputs, channels * kernel], biases [outputs] and dilations,
         a tuple of each. The first layer and the last are plain, the others
         gated and residual; kernels are odd.
-    output : array, [outputs, batch, ready, freq]
+    output : array, [outputs, batch, passes, answers, freq]
         Written to.
     """
     weights, biases, dilations = layers
     history, window, stride = net
     slope, backward, central = theorem
-    outputs, batch, ready, freq = output.shape
+    outputs, batch, passes, answers, freq = output.shape
     width, last = weights[0].shape[0], len(weights) - 1
     margin = 0
     for i in range(last + 1):
@@ -186,10 +186,10 @@ def run(frames, net, step_scale, theorem, prior, layers, output):
         packed.append(_pack(weights[i], biases[i]))
         offsets.append(_offsets(channels, terms, dilations[i], row, margin))
     x = np.zeros((max(window, width), row), weights[0].dtype)
-    y = np.zeros((_fours(max(2 * width, outputs * stride)), freq), x.dtype)
+    y = np.zeros((_fours(max(2 * width, outputs * answers)), freq), x.dtype)
     for b in range(batch):
-        for t in range(0, ready, stride):
-            seen = frames[b, t : t + window]
+        for t in range(passes):
+            seen = frames[b, t * stride : t * stride + window]
             _features(seen, history, step_scale, x, margin)
             for i in range(last + 1):
                 _convolve(x.ravel(), offsets[i], packed[i], y)
@@ -199,10 +199,10 @@ def run(frames, net, step_scale, theorem, prior, layers, output):
                     for c in range(width):
                         for k in range(freq):
                             x[c, margin + k] = y[c, k]
-            for j in range(stride):
+            for j in range(answers):
                 for c in range(outputs):
                     for k in range(freq):
-                        output[c, b, t + j, k] = y[j * outputs + c, k]
+                        output[c, b, t, j, k] = y[j * outputs + c, k]
                 now = history + j
                 _add_theorem(
                     seen[now - 1],
@@ -211,6 +211,6 @@ def run(frames, net, step_scale, theorem, prior, layers, output):
                     central if now + 1 < window else backward,
                     slope,
                     prior,
-                    output[0, b, t + j],
-                    output[1, b, t + j],
+                    output[0, b, t, j],
+                    output[1, b, t, j],
                 )

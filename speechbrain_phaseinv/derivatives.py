@@ -34,12 +34,15 @@ class PhaseDerivatives(NamedTuple):
         Natural logarithm of a factor on the weight of `time`.
     frequency_confidence : torch.Tensor, [batch, time, freq], optional
         Natural logarithm of a factor on the weight of `frequency`.
+    ahead : PhaseDerivatives, optional
+        The same of the frame after each, as far as it can be told by then.
     """
 
     time: torch.Tensor
     frequency: torch.Tensor
     time_confidence: Optional[torch.Tensor] = None
     frequency_confidence: Optional[torch.Tensor] = None
+    ahead: Optional["PhaseDerivatives"] = None
 
 
 def wrap(angle):

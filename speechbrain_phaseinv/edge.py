@@ -60,15 +60,21 @@ class EdgeStream:
         self.floor = np.float32(spec["envelope_floor"] * steady.max())
         self.real = np.array(spec["real_bins"])  # DC and Nyquist: 1 or -1
         # How many frames a pass of the estimator sees, starting how far back,
-        # and for how many of them it answers.
+        # for how many of them it answers, and how many are final then.
         estimator = spec["estimator"]
         self.past, self.stride = estimator["past"], estimator["stride"]
+        self.answers = estimator["answers"]
         self.lookahead = estimator["lookahead"]
         self.seen = self.past + 1 + self.lookahead
         if estimator["kind"] == "network":
             self.estimate = Network(folder / "network.onnx")
         else:
             self.estimate = GradientTheorem(estimator)
+        refinement = spec["refinement"]
+        self.iterations = refinement["iterations"]
+        self.cancelled = refinement["cancelled"]
+        self.inaudible = refinement["inaudible"]
+        self.scale = np.array(refinement["scale"], np.float32)
         self.step = self._step
         self.solve = solve_ladder if solver == "ladder" else solver
         if solver == "onnx":
@@ -86,6 +92,8 @@ class EdgeStream:
         self.pending = []  # magnitudes that wait for their look-ahead
         self.before = None  # log-magnitudes of the frame inverted last
         self.phasor = np.ones(self.bins, np.complex64)  # and its phases
+        refined = tail if self.iterations else 0
+        self.heard = np.zeros(refined, np.float32)  # for the refinement
         self.signal = np.zeros(tail, np.float32)  # overlap-add
         self.envelope = np.zeros(tail, np.float32)
         self.skip = self.trim  # samples before the first frame's centre
@@ -166,16 +174,21 @@ class EdgeStream:
         if len(self.logs) < self.seen:
             return np.zeros(0, np.float32)
         derivatives = self.estimate(np.array(self.logs), self.stride)
+        before, phasor, phasors = self.before, self.phasor, []
+        for i in range(self.answers):
+            log, given = self.logs[self.past + i], [x[i] for x in derivatives]
+            phasor = self.step(log, before, *given, self.advance, phasor)
+            before = log
+            phasors.append(phasor)
+        sizes = np.array(self.pending[: self.answers])
+        phasors = self._refine(np.array(phasors), sizes)
         pieces = []
         for i in range(self.stride if most is None else most):
-            now, log = self.pending.pop(0), self.logs[self.past + i]
-            given = [x[i] for x in derivatives]
-            self.phasor = self.step(
-                log, self.before, *given, self.advance, self.phasor
-            )
-            self.before = log
+            now, self.before = self.pending.pop(0), self.logs[self.past + i]
+            self.phasor = phasors[i]
             if self.trace is not None:
-                self.trace.append((log, *given, self.phasor))
+                given = [x[i] for x in derivatives]
+                self.trace.append((self.before, *given, self.phasor))
             pieces.append(self._synthesise(now * self.phasor * self.to_start))
         del self.logs[: self.stride]
         samples = np.concatenate(pieces)
@@ -195,11 +208,47 @@ class EdgeStream:
         phasor[self.real] = signs
         return phasor
 
+    def _refine(self, phasors, sizes):
+        """Iterations of Griffin-Lim on the frames of a pass, [frames, freq].
+
+        The frames before are in `heard`; one that only looks ahead leaves
+        nothing there.
+        """
+        if self.iterations == 0:
+            return phasors
+        length = len(self.window)
+        audible = sizes > self.inaudible * sizes.max()
+        for _ in range(self.iterations):
+            total = self.scale * self._overlap(sizes * phasors)
+            frames = np.zeros((len(phasors), self.n_fft), np.float32)
+            for i, frame in enumerate(frames):
+                part = total[i * self.hop : i * self.hop + length]
+                frame[self.offset : self.offset + length] = part * self.window
+            rebuilt = np.fft.rfft(frames) * self.to_start.conj()
+            known = audible & (np.abs(rebuilt) > self.cancelled * sizes)
+            turned = np.exp(1j * np.angle(rebuilt))
+            phasors = np.where(known, turned, phasors)
+        done = sizes[: self.stride] * phasors[: self.stride]
+        self.heard = self._overlap(done)[self.stride * self.hop :]
+        return phasors.astype(np.complex64)
+
+    def _overlap(self, spectra):
+        """Overlap-add of frames onto what was heard before."""
+        tail = np.zeros(len(spectra) * self.hop, np.float32)
+        total = np.concatenate([self.heard, tail])
+        for i, spectrum in enumerate(spectra):
+            frame = self._windowed(spectrum * self.to_start)
+            total[i * self.hop : i * self.hop + len(frame)] += frame
+        return total
+
+    def _windowed(self, spectrum):
+        """Inverse transform of a frame, windowed."""
+        frame = np.fft.irfft(spectrum, self.n_fft).astype(np.float32)
+        return frame[self.offset : self.offset + len(self.window)] * self.window
+
     def _synthesise(self, spectrum):
         """Inverse transform and overlap-add: the samples that are final."""
-        frame = np.fft.irfft(spectrum, self.n_fft).astype(np.float32)
-        frame = frame[self.offset : self.offset + len(self.window)]
-        signal, envelope = frame * self.window, self.window**2
+        signal, envelope = self._windowed(spectrum), self.window**2
         signal[: -self.hop] += self.signal
         envelope[: -self.hop] += self.envelope
         self.signal, self.envelope = signal[self.hop :], envelope[self.hop :]

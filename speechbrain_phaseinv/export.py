@@ -21,8 +21,9 @@ from . import edge
 from .derivatives import PhaseDerivatives
 from .gradient_theorem import BACKWARD_SHARE, GradientTheorem
 from .graphs import NetworkStep, SolverStep
-from .integration import log_magnitude
+from .integration import CANCELLED, log_magnitude
 from .inversion import SpectrogramInverter
+from .refinement import INAUDIBLE, overlap_scale
 from .stft import ENVELOPE_FLOOR, analysis
 from .streaming import InversionStream
 
@@ -41,6 +42,9 @@ LIMITS = {
     "phase": 1e-3,
     "samples": 1e-3,
 }
+
+# What an estimator says of a frame.
+NAMES = PhaseDerivatives._fields[:4]
 
 # Frames of the test vectors.
 VECTOR_FRAMES = 48
@@ -114,7 +118,8 @@ def describe(inverter):
     stft["window_samples"] = config.window_tensor(torch.float64).tolist()
     point = {
         "past": getattr(estimator, "history", 1),
-        "stride": getattr(estimator, "stride", 1),
+        "stride": inverter.stride,
+        "answers": getattr(estimator, "answers", 1),
         "lookahead": estimator.lookahead,
     }
     if isinstance(estimator, GradientTheorem):
@@ -134,6 +139,12 @@ def describe(inverter):
         "power": inverter.power,
         "real_bins": list(config.real_bins),
         "envelope_floor": ENVELOPE_FLOOR,
+        "refinement": {
+            "iterations": inverter.refinements,
+            "cancelled": CANCELLED,
+            "inaudible": INAUDIBLE,
+            "scale": overlap_scale(config, point["answers"]).tolist(),
+        },
         "limits": LIMITS,
         "sizes": sizes(inverter),
     }
@@ -152,13 +163,14 @@ def sizes(inverter):
         `latency_ms`.
     """
     config, estimator = inverter.config, inverter.estimator
-    stride = getattr(estimator, "stride", 1)
+    stride = inverter.stride
     # Log-magnitudes that the next pass needs, those of the frame before and
-    # its cosines and sines, magnitudes that wait; windowed samples and their
-    # envelope.
+    # its cosines and sines, magnitudes that wait; windowed samples, their
+    # envelope, and what the refinement, if any, has heard.
     frames = getattr(estimator, "history", 1) + estimator.lookahead
     frames += 3 + max(estimator.lookahead, stride - 1)
-    numbers = frames * config.num_bins + 2 * config.synthesis_latency
+    tails = 2 + (inverter.refinements > 0)
+    numbers = frames * config.num_bins + tails * config.synthesis_latency
     parameters = sum(x.numel() for x in estimator.parameters())
     rate = config.sample_rate / config.hop_length
     latency = inverter.latency
@@ -208,7 +220,7 @@ def test_vectors(inverter):
     zeros = torch.zeros_like(derivatives.time)
     vectors = {
         name: (zeros if x is None else x)[0, :frames]
-        for name, x in derivatives._asdict().items()
+        for name, x in zip(NAMES, derivatives)
     }
     stft = inverter.invert(magnitude)
     phase = (stft * config.centre_phasor(stft.dtype)).angle()
@@ -239,7 +251,7 @@ def test_signal(config):
 
 def _write_graphs(inverter, folder):
     config, estimator = inverter.config, inverter.estimator
-    names = list(PhaseDerivatives._fields)
+    names = list(NAMES)
     # One tensor each: one given eight times is taken for one input.
     frames = torch.zeros(8, 1, config.num_bins).unbind(0)
     _write_graph(

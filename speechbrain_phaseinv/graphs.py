@@ -26,7 +26,7 @@ class NetworkStep(torch.nn.Module):
         self.estimator = estimator
 
     def forward(self, log_magnitude, state):
-        """Derivatives of the next `stride` frames.
+        """Derivatives of the next frames.
 
         Arguments
         ---------
@@ -38,16 +38,22 @@ class NetworkStep(torch.nn.Module):
 
         Returns
         -------
-        time, frequency : torch.Tensor, [1, stride, freq]
+        time, frequency : torch.Tensor, [1, answers, freq]
+            Of the next `stride` frames and, if the estimator is provisional,
+            of the one after.
         time_confidence, frequency_confidence : torch.Tensor
             The same shape.
         state : torch.Tensor
             For the next call.
         """
         derivatives, state = self.estimator(log_magnitude, state)
-        zeros = torch.zeros_like(derivatives.time)
-        derivatives = [zeros if x is None else x for x in derivatives]
-        return (*derivatives, state)
+        *found, ahead = derivatives
+        zeros = torch.zeros_like(found[0])
+        found = [zeros if x is None else x for x in found]
+        if ahead is not None:
+            pairs = zip(found, ahead)
+            found = [x if y is None else torch.cat([x, y], 1) for x, y in pairs]
+        return (*found, state)
 
 
 class SolverStep(torch.nn.Module):

@@ -94,7 +94,7 @@ def phase_weights(log_mag, log_mag_before, derivatives, power=1.0):
         The weights l and g of `tridiagonal.solve_ladder`.
     """
     lowest = LOWEST[log_mag.dtype]
-    given = [x for x in derivatives[2:] if x is not None]
+    given = [x for x in derivatives[2:4] if x is not None]
     given = [log_mag, log_mag_before, *given]
     plain = all(x.dim() == 3 and x.shape == log_mag.shape for x in given)
     if plain and tridiagonal.compiled_serves(*given):
@@ -102,8 +102,8 @@ def phase_weights(log_mag, log_mag_before, derivatives, power=1.0):
 
         weights = log_mag.new_empty(2, *log_mag.shape)
         zeros = None if len(given) == 4 else torch.zeros_like(log_mag)
-        trust = [zeros if x is None else x for x in derivatives[2:]]
-        inputs = _arrays(log_mag, log_mag_before, *trust)
+        trust = [zeros if x is None else x for x in derivatives[2:4]]
+        inputs = to_arrays(log_mag, log_mag_before, *trust)
         _kernels.phase_weights(*inputs, power, lowest, weights.numpy())
         return weights.unbind(0)
     below = torch.cat([log_mag[..., :1], log_mag[..., :-1]], dim=-1)
@@ -183,7 +183,7 @@ def integrate(
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
-def _real_bins(config):
+def real_bins(config):
     """Made once: a stream asks for it at every frame."""
     return torch.tensor(config.real_bins)
 
@@ -206,7 +206,7 @@ class _Integrate(torch.autograd.Function):
         phasor, *others = _run(*inputs, config, backend)
         ctx.save_for_backward(anchor, coupling, start, phasor, *others)
         ctx.backend = backend
-        ctx.real = _real_bins(config)
+        ctx.real = real_bins(config)
         return phasor
 
     @staticmethod
@@ -244,7 +244,7 @@ def _run(time, frequency, anchor, coupling, start, config, backend):
     advance = expected_advance(config, torch.float64, time.device)
     run = _run_numba if backend == "numba" else _run_torch
     inputs = time, frequency, anchor, coupling, start
-    return run(advance, _real_bins(config), *inputs)
+    return run(advance, real_bins(config), *inputs)
 
 
 def _run_numba(*inputs):
@@ -252,7 +252,7 @@ def _run_numba(*inputs):
 
     *_, anchor, _, start = inputs
     output = torch.empty(4, *anchor.shape, dtype=start.dtype)
-    _kernels.integrate(*_arrays(*inputs), output.numpy())
+    _kernels.integrate(*to_arrays(*inputs), output.numpy())
     return output.to(start.device)
 
 
@@ -260,12 +260,12 @@ def _adjoint_numba(anchor, coupling, rotor, tilt, solution, gradient, real):
     from . import _kernels
 
     y = torch.empty(rotor.shape, dtype=torch.complex128)
-    inputs = _arrays(anchor, coupling, rotor, tilt, solution, gradient)
+    inputs = to_arrays(anchor, coupling, rotor, tilt, solution, gradient)
     _kernels.integrate_adjoint(*inputs, CANCELLED, real.numpy(), y.numpy())
     return y.to(rotor.device)
 
 
-def _arrays(*tensors):
+def to_arrays(*tensors):
     """C-contiguous arrays, so that the kernels are compiled only once."""
     return [np.ascontiguousarray(x.numpy(force=True)) for x in tensors]
 

@@ -1,9 +1,10 @@
 """Magnitudes in, complex spectrogram and waveform out: the whole chain."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import torch
 
+from . import refinement
 from .gradient_theorem import GradientTheorem
 from .integration import integrate, log_magnitude, phase_weights
 from .pretrained import (
@@ -34,11 +35,14 @@ class InverterState(NamedTuple):
         their look-ahead.
     phasor : torch.Tensor, [batch, freq], complex
         The unit phasors of the last frame inverted, centre-referred.
+    overlap : torch.Tensor, [batch, win_length - hop_length], optional
+        With refinements: overlap-add of the frames inverted so far.
     """
 
     estimator: Any
     magnitude: torch.Tensor
     phasor: torch.Tensor
+    overlap: Optional[torch.Tensor] = None
 
 
 class SpectrogramInverter(torch.nn.Module):
@@ -68,6 +72,9 @@ class SpectrogramInverter(torch.nn.Module):
         what the estimator was made for (its attribute `power`), or 1.5.
     backend : str
         See `tridiagonal.solve_ladder`.
+    refinements : int, optional
+        Iterations of `refinement` on each frame. Default: as many as the
+        estimator was made for (its attribute `refinements`), or none.
 
     Example
     -------
@@ -87,6 +94,7 @@ class SpectrogramInverter(torch.nn.Module):
         paired=False,
         power=None,
         backend="auto",
+        refinements=None,
     ):
         super().__init__()
         if not isinstance(config, StftConfig):
@@ -101,6 +109,11 @@ class SpectrogramInverter(torch.nn.Module):
             power = getattr(estimator, "power", DEFAULT_POWER)
         self.power = power
         self.backend = backend
+        if refinements is None:
+            refinements = getattr(estimator, "refinements", 0)
+        if refinements < 0:
+            raise ValueError(f"refinements must be >= 0, got {refinements}.")
+        self.refinements = refinements
 
     def extra_repr(self):
         """For ``print``: the method, and what it works on."""
@@ -110,6 +123,11 @@ class SpectrogramInverter(torch.nn.Module):
     def lookahead(self):
         """Frames that a frame waits for before it is inverted."""
         return self.estimator.lookahead
+
+    @property
+    def stride(self):
+        """Frames that come out at a time."""
+        return getattr(self.estimator, "stride", 1)
 
     @property
     def latency(self):
@@ -205,24 +223,30 @@ class SpectrogramInverter(torch.nn.Module):
             log_mag[:, -magnitude.shape[1] :], state.estimator
         )
         ready = derivatives.time.shape[1]
-        anchor, coupling = phase_weights(
-            log_mag[:, 1 : 1 + ready],
-            log_mag[:, :ready],
-            derivatives,
-            self.power,
-        )
-        phasors = integrate(
-            derivatives,
-            anchor,
-            coupling,
-            self.config,
-            state.phasor,
-            self.backend,
-        )
+        phasor, overlap = state.phasor, state.overlap
+        if self.refinements == 0:
+            here, before = log_mag[:, 1 : 1 + ready], log_mag[:, :ready]
+            weights = phase_weights(here, before, derivatives, self.power)
+            phasors = integrate(
+                derivatives, *weights, self.config, phasor, self.backend
+            )
+        else:
+            phasors, overlap = refinement.run(
+                refinement.arrange(
+                    derivatives, frames, log_mag, self.power, self.stride
+                ),
+                self.config,
+                self.refinements,
+                self.stride,
+                phasor,
+                overlap,
+                self.backend,
+            )
         state = InverterState(
             estimator,
             frames[:, ready:],
-            phasors[:, -1] if ready else state.phasor,
+            phasors[:, -1] if ready else phasor,
+            overlap,
         )
         start = self.config.start_phasor(phasors.dtype, phasors.device)
         return frames[:, 1 : 1 + ready] * phasors * start, state

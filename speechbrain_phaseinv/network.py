@@ -93,6 +93,13 @@ class PhaseDerivativeNet(torch.nn.Module):
         learned factor for each derivative.
     confidences : bool
         Predict the confidences too.
+    provisional : bool
+        With a look-ahead of 1: say also what can be said so far of the frame
+        in the look-ahead, for `refinement`. It comes as `ahead`, beside the
+        derivatives.
+    refinements : int
+        Iterations of `refinement` a pass that the weights are made for, and
+        that `SpectrogramInverter` does by itself.
 
     Raises
     ------
@@ -126,13 +133,23 @@ class PhaseDerivativeNet(torch.nn.Module):
         history=2,
         prior=True,
         confidences=True,
+        provisional=False,
+        refinements=0,
     ):
         super().__init__()
-        if lookahead not in (0, 1) or (paired and not lookahead):
+        if lookahead not in (0, 1) or ((paired or provisional) > lookahead):
             raise ValueError(
-                "lookahead must be 0 or 1, and 1 for a paired network, got "
-                f"lookahead={lookahead!r}, paired={paired!r}."
+                "lookahead must be 0 or 1, and 1 for a paired or provisional "
+                f"network, got lookahead={lookahead!r}, paired={paired!r}, "
+                f"provisional={provisional!r}."
             )
+        if paired and provisional:
+            raise ValueError(
+                "a paired network sees both frames of a pass at their best: "
+                "it cannot be provisional too."
+            )
+        if refinements < 0:
+            raise ValueError(f"refinements must be >= 0, got {refinements}.")
         if kernel_size % 2 == 0 or history < 1:
             raise ValueError(
                 "expected an odd kernel_size and history >= 1, got "
@@ -141,6 +158,8 @@ class PhaseDerivativeNet(torch.nn.Module):
         self.config = config
         self.lookahead = int(lookahead)
         self.paired = bool(paired)
+        self.provisional = bool(provisional)
+        self.refinements = int(refinements)
         self.history = int(history)
         # All that tells one architecture from another.
         self.hyperparameters = {
@@ -152,10 +171,14 @@ class PhaseDerivativeNet(torch.nn.Module):
             "history": self.history,
             "prior": prior,
             "confidences": confidences,
+            "provisional": self.provisional,
+            "refinements": self.refinements,
         }
-        # A pass sees `window` frames and answers for `stride` of them.
+        # A pass sees `window` frames and answers for `answers` of them; the
+        # next begins `stride` frames later.
         self.window = self.history + 1 + self.lookahead
         self.stride = 2 if paired else 1
+        self.answers = 2 if paired or provisional else 1
         self.outputs = 4 if confidences else 2
         self.first = torch.nn.Conv2d(
             self.window, channels, (1, 3), padding=(0, 1)
@@ -163,11 +186,11 @@ class PhaseDerivativeNet(torch.nn.Module):
         self.blocks = torch.nn.Sequential(
             *(GatedBlock(channels, kernel_size, d) for d in dilations)
         )
-        self.last = torch.nn.Conv2d(channels, self.outputs * self.stride, 1)
-        # Of a pair, only the first frame sees one ahead.
+        self.last = torch.nn.Conv2d(channels, self.outputs * self.answers, 1)
+        # Of two, only the first frame sees one ahead.
         self.theorems = torch.nn.ModuleList(
             GradientTheorem(config, ahead)
-            for ahead in ((1, 0) if paired else (lookahead,))
+            for ahead in ((1, 0) if self.answers == 2 else (lookahead,))
         )
         scale = torch.nn.Parameter(torch.ones(2)) if prior else None
         self.register_parameter("prior_scale", scale)
@@ -201,33 +224,39 @@ class PhaseDerivativeNet(torch.nn.Module):
             state = first.repeat(1, self.history, 1)
         frames = torch.cat([state, log_magnitude], dim=1)
         passes = max(frames.shape[1] - self.window, -1) // self.stride + 1
-        if passes == 0:
-            nothing = [log_magnitude[:, :0]] * self.outputs
-            return PhaseDerivatives(*nothing), frames
         ready = passes * self.stride
         # Compiled, a frame has the same bits whether it comes alone or not.
         parameters = self._in_order()
-        if compiled_serves(frames, *parameters):
+        if passes == 0:
+            shape = self.outputs, len(frames), 0, self.answers, frames.shape[2]
+            made = frames.new_zeros(shape)
+        elif compiled_serves(frames, *parameters):
             made = self._make_compiled(frames, passes, parameters)
         else:
             made = self._make(frames, passes)
-        return PhaseDerivatives(*made), frames[:, ready:]
+        if self.provisional:
+            here, ahead = made.unbind(3)
+            found = PhaseDerivatives(*here, ahead=PhaseDerivatives(*ahead))
+        else:
+            found = PhaseDerivatives(*made.flatten(2, 3))
+        return found, frames[:, ready:]
 
     def _make(self, frames, passes):
-        """The derivatives of some passes, [batch, ready, freq] each."""
+        """What each pass says, [outputs, batch, passes, answers, freq]."""
         features = self._features(frames, passes).to(self.last.weight.dtype)
         output = self.last(self.blocks(self.first(features)))
         # The weights' precision, or autocast's, is good enough for what the
         # layers find; angles have that of the magnitudes.
-        output = output.to(frames).unflatten(1, (self.stride, self.outputs))
-        # [batch, stride, outputs, passes, freq] to [batch, ready, freq] each
-        output = output.permute(2, 0, 3, 1, 4).flatten(2, 3)
+        output = output.to(frames).unflatten(1, (self.answers, self.outputs))
+        # From [batch, answers, outputs, passes, freq].
+        output = output.permute(2, 0, 3, 1, 4)
+        if self.prior_scale is None:
+            return output
         time, frequency, *confidences = output.unbind(0)
-        if self.prior_scale is not None:
-            prior = self._theorem(frames, passes * self.stride)
-            time = time + self.prior_scale[0] * prior[0]
-            frequency = frequency + self.prior_scale[1] * prior[1]
-        return time, frequency, *confidences
+        prior = self._theorem(frames, passes)
+        time = time + self.prior_scale[0] * prior[0]
+        frequency = frequency + self.prior_scale[1] * prior[1]
+        return torch.stack([time, frequency, *confidences])
 
     def _features(self, frames, passes):
         """Bounded steps of log-magnitude, [batch, window, passes, freq].
@@ -244,18 +273,18 @@ class PhaseDerivativeNet(torch.nn.Module):
         ]
         return torch.tanh(torch.stack([slope, *steps], dim=1) / STEP_SCALE)
 
-    def _theorem(self, frames, ready):
-        """The gradient theorem's two estimates of the same frames."""
-        start = self.history - 1
-        stop = self.history + ready
-        if not self.paired:
-            return self.theorems[0].estimate(
-                frames[:, start : stop + self.lookahead]
-            )
-        _, central = self.theorems[0].estimate(frames[:, start:stop])
-        time, backward = self.theorems[1].estimate(frames[:, start:stop])
-        frequency = [central[:, ::2], backward[:, 1::2]]
-        return time, torch.stack(frequency, dim=2).flatten(1, 2)
+    def _theorem(self, frames, passes):
+        """The gradient theorem's two estimates, [batch, passes, answers, freq].
+
+        That of an answer ends with the last frame that the pass sees.
+        """
+        found = []
+        for i, theorem in enumerate(self.theorems):
+            start = self.history - 1 + i
+            stop = start + (passes - 1) * self.stride + 2 + theorem.lookahead
+            estimates = theorem.estimate(frames[:, start:stop])
+            found.append([x[:, :: self.stride] for x in estimates])
+        return [torch.stack(x, dim=2) for x in zip(*found)]
 
     def _in_order(self):
         """Weight and bias of every layer, then the prior's scale, if any."""
@@ -277,8 +306,8 @@ class PhaseDerivativeNet(torch.nn.Module):
         from . import _network
 
         batch, _, freq = frames.shape
-        ready = passes * self.stride
-        output = frames.new_empty(self.outputs, batch, ready, freq)
+        shape = self.outputs, batch, passes, self.answers, freq
+        output = frames.new_empty(shape)
         _network.run(
             frames.numpy(),
             (self.history, self.window, self.stride),
@@ -286,7 +315,7 @@ class PhaseDerivativeNet(torch.nn.Module):
             *self._arrays(parameters),
             output.numpy(),
         )
-        return output.unbind(0)
+        return output
 
     def _arrays(self, parameters):
         """The theorem's constants, the prior's scale, and all layers.

@@ -31,8 +31,9 @@ import math
 
 import torch
 
-from .derivatives import PhaseDerivatives, expected_advance
-from .integration import integrate, log_magnitude, phase_weights
+from . import refinement
+from .derivatives import expected_advance
+from .integration import log_magnitude
 
 # Share of a bin that is never believed to be free of noise: an enhancer's
 # magnitude is not known better. This, and the next, were chosen on validation
@@ -101,40 +102,47 @@ def invert_towards(inverter, magnitude, observed, trust):
     config, count = inverter.config, magnitude.shape[1]
     # The last frame goes on, for the look-ahead; the first, softly, was there
     # before: as in `SpectrogramInverter`.
-    ahead = magnitude[:, -1:].expand(-1, inverter.lookahead, -1)
-    log_mag = log_magnitude(torch.cat([magnitude, ahead], dim=1))
-    derivatives, _ = inverter.estimator(log_mag)
-    derivatives = PhaseDerivatives(
-        *(None if x is None else x[:, :count] for x in derivatives)
+    ahead = [magnitude[:, -1:]] * inverter.lookahead
+    before = math.exp(SOFTLY) * magnitude[:, :1]
+    magnitude = torch.cat([before, magnitude, *ahead], dim=1)
+    log_mag = log_magnitude(magnitude)
+    derivatives, _ = inverter.estimator(log_mag[:, 1:])
+    passes = refinement.arrange(
+        derivatives, magnitude, log_mag, inverter.power, inverter.stride
     )
-    log_mag = log_mag[:, :count]
-    before = torch.cat([log_mag[:, :1] + SOFTLY, log_mag[:, :-1]], dim=1)
-    anchor, coupling = phase_weights(
-        log_mag, before, derivatives, inverter.power
+    # Past the end nothing was observed.
+    rest = (0, 0, 0, 1 + inverter.lookahead)
+    observed = torch.nn.functional.pad(observed, rest)
+    trust = torch.nn.functional.pad(trust, rest)
+
+    def drawn(found, first):
+        """Where the noisy phases draw the frames from `first` on, how far."""
+        time = found.time.shape[1]
+        here = slice(first, first + time)
+        rise = log_mag[:, 1:][:, here] - log_mag[:, here]
+        # The noisy phase knows nothing of the frame before, nor how well the
+        # phase's advance is known: both go out of its weight.
+        ratio = inverter.power * rise
+        if found.time_confidence is not None:
+            ratio = ratio - found.time_confidence
+        ratio = trust[:, here] * ratio.clamp(-60, 60).exp()
+        advance = expected_advance(config, found.time.dtype, rise.device)
+        angle = found.time + advance
+        back = torch.polar(torch.ones_like(angle), -angle)
+        return observed[:, here] * back, ratio
+
+    frames, others = drawn(derivatives, 0), [None, None]
+    if derivatives.ahead is not None:
+        others = drawn(derivatives.ahead, 1)
+    target, ratio = (
+        refinement.by_passes(*x, inverter.stride) for x in zip(frames, others)
     )
-    # The noisy phase knows nothing of the frame before, nor how well the
-    # phase's advance is known: both go out of its weight.
-    ratio = inverter.power * (log_mag - before)
-    if derivatives.time_confidence is not None:
-        ratio = ratio - derivatives.time_confidence
-    ratio = trust * ratio.clamp(-60, 60).exp()
-    anchor = anchor * (1 + ratio)
-    advance = expected_advance(config, magnitude.dtype, magnitude.device)
-    angle = derivatives.time + advance
-    turned = observed * torch.polar(torch.ones_like(angle), -angle)
-    phasor = torch.ones_like(observed[:, 0])
-    phasors = []
-    for t in range(count):
-        now = slice(t, t + 1)
-        second = ratio[:, t] / (1 + ratio[:, t])
-        phasor = phasor + second * (turned[:, t] - phasor)
-        phasor = integrate(
-            PhaseDerivatives(*(x[:, now] for x in derivatives[:2])),
-            anchor[:, now],
-            coupling[:, now],
-            config,
-            phasor,
-            inverter.backend,
-        )[:, 0]
-        phasors.append(phasor)
-    return torch.stack(phasors, dim=1)
+    phasors, _ = refinement.run(
+        passes._replace(anchor=passes.anchor * (1 + ratio)),
+        config,
+        inverter.refinements,
+        inverter.stride,
+        backend=inverter.backend,
+        drawn=(target, ratio / (1 + ratio)),
+    )
+    return phasors[:, :count]

@@ -92,12 +92,11 @@ class InversionStream:
 
     def num_samples_ready(self, frames=1):
         """Samples that the next `push` of so many frames will return."""
-        estimator = self.inverter.estimator
-        stride = getattr(estimator, "stride", 1)
+        stride, ahead = self.inverter.stride, self.inverter.lookahead
         inverter, synthesis, *_ = self.state
         if inverter:  # whose first frame is inverted, the others wait
             frames += inverter.magnitude.shape[1] - 1
-        passes = max((frames - 1 - estimator.lookahead) // stride + 1, 0)
+        passes = max((frames - 1 - ahead) // stride + 1, 0)
         config = self.inverter.config
         skip = synthesis.skip if synthesis else config.trim
         return max(passes * stride * config.hop_length - skip, 0)

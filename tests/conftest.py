@@ -33,7 +33,15 @@ def speech():
 
 
 # The operating points of the package, by name.
-KINDS = ("gradient-0", "gradient-1", "network-0", "network-1", "paired")
+KINDS = (
+    "gradient-0",
+    "gradient-1",
+    "network-0",
+    "network-1",
+    "refined-1",
+    "paired",
+    "refined-paired",
+)
 
 
 def make_inverter(kind, config):
@@ -43,7 +51,13 @@ def make_inverter(kind, config):
         return SpectrogramInverter(config, lookahead, "gradient")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = PhaseDerivativeNet(config, lookahead, kind == "paired")
+        network = PhaseDerivativeNet(
+            config,
+            lookahead,
+            paired=kind.endswith("paired"),
+            provisional=kind == "refined-1",
+            refinements=2 if kind.startswith("refined") else 0,
+        )
         for parameter in network.requires_grad_(False).parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return SpectrogramInverter(config, estimator=network.eval())

@@ -27,17 +27,14 @@ from prepare import data_root, prepare
 from speechbrain.utils.distributed import if_main_process, run_on_main
 from speechbrain.utils.train_logger import TensorboardLogger
 
+from speechbrain_phaseinv import refinement
 from speechbrain_phaseinv.derivatives import phase_derivatives
-from speechbrain_phaseinv.integration import (
-    integrate,
-    log_magnitude,
-    phase_weights,
-)
+from speechbrain_phaseinv.integration import log_magnitude
 from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.losses import derivative_loss
 from speechbrain_phaseinv.network import PhaseDerivativeNet
 from speechbrain_phaseinv.pretrained import load_pretrained, save_pretrained
-from speechbrain_phaseinv.stft import analysis, synthesis
+from speechbrain_phaseinv.stft import analysis, synthesis, synthesis_step
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +81,9 @@ class PhaseBrain(sb.Brain):
         self.state = self.log_magnitude[:, start - history : start]
         phasor = phase * self.stft.centre_phasor(device=phase.device)
         self.before = phasor[:, start - self.overlap : start]
+        # What those frames leave for the ones to come, for the refinement.
+        frames = stft[:, start - self.overlap : start]
+        self.heard = synthesis_step(frames, self.stft)[1].signal
 
     def compute_forward(self, batch, stage):
         """One rollout (training), or a whole inversion (evaluation).
@@ -115,14 +115,23 @@ class PhaseBrain(sb.Brain):
         )
         # The solver and all angles stay in single precision under autocast.
         with torch.autocast(self.log_magnitude.device.type, enabled=False):
-            weights = phase_weights(
-                self.log_magnitude[:, start:stop],
-                self.log_magnitude[:, start - 1 : stop - 1],
+            seen = slice(start - 1, ahead)
+            network = self.hparams.network
+            stride = getattr(network, "stride", 1)
+            passes = refinement.arrange(
                 derivatives,
-                self.hparams.network.power,
+                self.magnitude[:, seen],
+                self.log_magnitude[:, seen],
+                network.power,
+                stride,
             )
-            phasor = integrate(
-                derivatives, *weights, self.stft, self.before[:, -1]
+            phasor, self.heard = refinement.run(
+                passes,
+                self.stft,
+                getattr(network, "refinements", 0),
+                stride,
+                self.before[:, -1],
+                self.heard,
             )
             phasors = torch.cat([self.before, phasor], dim=1)
             first = start - self.overlap
@@ -130,6 +139,7 @@ class PhaseBrain(sb.Brain):
             stft = self.magnitude[:, first:stop] * phasors * to_start
             waveform = synthesis(stft, self.stft)
         self.before = phasor[:, -self.overlap :].detach()
+        self.heard = self.heard.detach()
         self.position, self.fed = stop, ahead
         return {
             "waveform": waveform,
@@ -164,15 +174,24 @@ class PhaseBrain(sb.Brain):
             return loss + self.magnitude_objective(predictions["waveform"])
 
     def derivative_objective(self, predictions):
-        """Errors of both derivatives, weighted by the root magnitude."""
+        """Errors of the derivatives, weighted by the root magnitude."""
+        found = predictions["derivatives"]
         start, stop = predictions["start"], predictions["stop"]
+        loss = self.derivative_error(found, start, stop)
+        if found.ahead is not None:
+            ahead = self.derivative_error(found.ahead, start + 1, stop + 1)
+            loss = (loss + ahead) / 2
+        return loss
+
+    def derivative_error(self, derivatives, start, stop):
+        """That of both derivatives, of the frames from start to stop."""
         # One frame more: its derivative over time needs the one before.
         target = phase_derivatives(self.target[:, start - 1 : stop], self.stft)
         target = target._replace(
             time=target.time[:, 1:], frequency=target.frequency[:, 1:]
         )
         weight = self.magnitude[:, start:stop].sqrt()
-        return sum(derivative_loss(predictions["derivatives"], target, weight))
+        return sum(derivative_loss(derivatives, target, weight))
 
     def magnitude_objective(self, waveform):
         """Magnitudes of the resynthesised rollout, at all resolutions."""
