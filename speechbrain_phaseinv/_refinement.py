@@ -60,6 +60,23 @@ def _spectra(phasors, sizes, spectra):
 
 
 @compiled()
+def _keep_direction(spectrum, sizes, least, cancelled, phasors):
+    """Unit phasors of what is neither inaudible nor all but cancelled."""
+    # Without a branch, several bins go at a time.
+    for k in range(sizes.size):
+        z, phasor = spectrum[k], phasors[k]
+        size = math.sqrt(z.real * z.real + z.imag * z.imag)
+        known = (
+            (sizes[k] > least) & (size > cancelled * sizes[k]) & (size < np.inf)
+        )
+        scale = 1 / (size if known else 1.0)
+        phasors[k] = complex(
+            z.real * scale if known else phasor.real,
+            z.imag * scale if known else phasor.imag,
+        )
+
+
+@compiled()
 def _iterate(phasors, sizes, heard, frame, scale, n_iter, floors, spectra):
     """Iterations on one or two frames, [open, freq]: `phasors`, in place."""
     window, offset, hop, n_fft = frame
@@ -79,13 +96,7 @@ def _iterate(phasors, sizes, heard, frame, scale, n_iter, floors, spectra):
             signals[offset + n] = window[n] * both
         _to_spectra(signals, spectra)
         for j in range(len(sizes)):
-            for k in range(sizes.shape[1]):
-                if not sizes[j, k] > least:
-                    continue
-                z = spectra[j, k]
-                size = math.sqrt(z.real * z.real + z.imag * z.imag)
-                if cancelled * sizes[j, k] < size < np.inf:
-                    phasors[j, k] = complex(z.real / size, z.imag / size)
+            _keep_direction(spectra[j], sizes[j], least, cancelled, phasors[j])
 
 
 @compiled()

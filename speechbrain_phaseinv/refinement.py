@@ -315,6 +315,7 @@ def refine(phasors, magnitude, config, overlap, n_iter, commit=1):
             total = total + torch.nn.functional.pad(frame, (i * hop, rest))
         return total
 
+    tiny = torch.finfo(dtype).tiny
     audible = magnitude > INAUDIBLE * magnitude.amax((1, 2), keepdim=True)
     for _ in range(n_iter):
         frames = (scale * heard(phasors)).unfold(-1, length, hop) * window
@@ -322,18 +323,17 @@ def refine(phasors, magnitude, config, overlap, n_iter, commit=1):
         rebuilt = torch.fft.rfft(frames) * to_centre
         size = rebuilt.abs()
         # No gradient where a bin cancels, as in `integration`, and no change.
-        known = (size > CANCELLED * magnitude) & (size < float("inf"))
+        known = size > (CANCELLED * magnitude).clamp_min(tiny)
+        known = known & audible & (size < float("inf"))
         size = torch.where(known, size, 1)
-        phasors = torch.where(known & audible, rebuilt / size, phasors)
+        phasors = torch.where(known, rebuilt / size, phasors)
     done = phasors[:, :commit]
     return done, heard(done)[:, commit * hop :]
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
-def overlap_scale(
-    config, open_frames, dtype=torch.float64, device="cpu"
-):
+def overlap_scale(config, open_frames, dtype=torch.float64, device="cpu"):
     """What overlapped samples are multiplied by under the open frames.
 
     The reciprocal of the sum of the squared windows, those of the frames

@@ -192,7 +192,7 @@ def test_work_is_linear_in_the_number_of_bins():
         ratio = np.zeros((1, freq)).view(Counted)
         inverse = np.ones((1, freq)).view(Counted)
         solution = np.empty(freq, dtype=complex).view(Counted)
-        _kernels._factor.py_func(
+        _kernels.factor.py_func(
             anchor.view(Counted), coupling.view(Counted), ratio, inverse
         )
         _kernels._substitute.py_func(

@@ -12,19 +12,15 @@ last row every frame starts from the true phase of the frame before.
 WEIGHTS (one) and the options are those of evaluate.py.
 """
 
-import math
 from collections import defaultdict
 
 import torch
 from evaluate import markdown, parse, targets
 from metrics import inversion_metrics, mean_and_interval
 
-from speechbrain_phaseinv.derivatives import phase_derivatives
-from speechbrain_phaseinv.integration import (
-    integrate,
-    log_magnitude,
-    phase_weights,
-)
+from speechbrain_phaseinv import refinement
+from speechbrain_phaseinv.derivatives import PhaseDerivatives, phase_derivatives
+from speechbrain_phaseinv.integration import log_magnitude
 from speechbrain_phaseinv.pretrained import load_pretrained
 from speechbrain_phaseinv.stft import analysis, synthesis
 
@@ -72,36 +68,57 @@ def partly_true(target, network):
     """
     config = network.config
     stft = analysis(target, config)
-    magnitude = stft.abs()
-    level = log_magnitude(magnitude)
-    # At the end of the signal the last frame stands for those to come.
-    ahead = level[:, -1:].expand(-1, network.lookahead, -1)
-    predicted, _ = network(torch.cat([level, ahead], dim=1))
-    # As `SpectrogramInverter`: before the start, the same, inaudible.
-    before = torch.cat([level[:, :1] + math.log(1e-6), level[:, :-1]], dim=1)
-    weights = phase_weights(level, before, predicted, network.power)
-    centre = config.centre_phasor()
+    time = stft.shape[1]
+    # As `SpectrogramInverter`: before the start, the same, inaudible; and at
+    # the end the last frame goes on, for the look-ahead and an odd last pair.
+    before, after = 1e-6 * stft[:, :1].abs(), stft[:, -1:].abs()
+    rest = [after] * (network.lookahead + time % network.stride)
+    magnitude = torch.cat([before, stft.abs(), *rest], dim=1)
+    log_mag = log_magnitude(magnitude)
+    predicted, _ = network(log_mag[:, 1:])
     true = phase_derivatives(stft, config)
+    missing = predicted.time.shape[1] - time
+    true = PhaseDerivatives(
+        *(torch.nn.functional.pad(x, (0, 0, 0, missing)) for x in true[:2])
+    )
 
-    def waveform(phasors):
-        made = magnitude * phasors * config.start_phasor()
+    def passes(derivatives):
+        return refinement.arrange(
+            derivatives, magnitude, log_mag, network.power, network.stride
+        )
+
+    def waveform(passes, phasor=None, overlap=None):
+        found, _ = refinement.run(
+            passes,
+            config,
+            network.refinements,
+            network.stride,
+            phasor,
+            overlap,
+        )
+        found = found.reshape(1, -1, config.num_bins)[:, :time]
+        made = stft.abs() * found * config.start_phasor()
         return synthesis(made, config, length=target.shape[1])
 
     made = {
-        name: waveform(integrate(derivatives, *weights, config))
+        name: waveform(passes(derivatives))
         for name, derivatives in mixtures(predicted, true, config).items()
     }
-    # One frame each: time becomes the batch.
-    phasors = stft / magnitude.clamp_min(1e-20) * centre
-    start = torch.cat([torch.ones_like(phasors[:, :1]), phasors[:, :-1]], 1)
-    alone = predicted._replace(
-        time=predicted.time.transpose(0, 1),
-        frequency=predicted.frequency.transpose(0, 1),
-    )
-    weights = [w.transpose(0, 1) for w in weights]
-    one = integrate(alone, *weights, config, start.squeeze(0))
+    # One pass each: passes become the batch.
+    alone = (x.transpose(0, 1) for x in passes(predicted))
+    phasors = stft / stft.abs().clamp_min(1e-20) * config.centre_phasor()
+    count = -(-config.win_length // config.hop_length) - 1
+    pad = torch.nn.functional.pad
+    past = pad(phasors, (0, 0, count, 0)).squeeze(0).unfold(0, count, 1)
+    past = past[: time : network.stride].transpose(1, 2)
+    sizes = pad(stft.abs(), (0, 0, count, 0)).squeeze(0).unfold(0, count, 1)
+    sizes = sizes[: time : network.stride].transpose(1, 2)
+    zeros = sizes.new_zeros(len(sizes), config.synthesis_latency)
+    _, overlap = refinement.refine(past, sizes, config, zeros, 0, count)
+    start = past[:, -1].clone()
+    start[0] = 1
     made["as predicted, from the true last frame"] = waveform(
-        one.transpose(0, 1)
+        refinement.Passes(*alone), start, overlap
     )
     return made
 
