@@ -54,7 +54,7 @@ from speechbrain_phaseinv import (
     analysis,
     edge,
     inversion,
-    refinement,
+    recursion,
     streaming,
 )
 from speechbrain_phaseinv.audio import replacing
@@ -170,8 +170,8 @@ def run_eager(inverter, frames, watch):
     timed = [
         (inversion, "phase_weights", "weights"),
         (inversion, "integrate", "solver"),
-        (refinement, "arrange", "weights"),
-        (refinement, "run", "solver"),
+        (recursion, "arrange", "weights"),
+        (recursion, "run", "solver"),
         (streaming, "synthesis_step", "synthesis"),
     ]
     patches = [

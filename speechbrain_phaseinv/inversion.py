@@ -4,7 +4,7 @@ from typing import Any, NamedTuple, Optional
 
 import torch
 
-from . import refinement
+from . import recursion
 from .gradient_theorem import GradientTheorem
 from .integration import integrate, log_magnitude, phase_weights
 from .pretrained import (
@@ -231,8 +231,8 @@ class SpectrogramInverter(torch.nn.Module):
                 derivatives, *weights, self.config, phasor, self.backend
             )
         else:
-            phasors, overlap = refinement.run(
-                refinement.arrange(
+            phasors, overlap = recursion.run(
+                recursion.arrange(
                     derivatives, frames, log_mag, self.power, self.stride
                 ),
                 self.config,

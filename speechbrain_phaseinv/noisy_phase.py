@@ -31,7 +31,7 @@ import math
 
 import torch
 
-from . import refinement
+from . import recursion
 from .derivatives import expected_advance
 from .integration import log_magnitude
 
@@ -107,7 +107,7 @@ def invert_towards(inverter, magnitude, observed, trust):
     magnitude = torch.cat([before, magnitude, *ahead], dim=1)
     log_mag = log_magnitude(magnitude)
     derivatives, _ = inverter.estimator(log_mag[:, 1:])
-    passes = refinement.arrange(
+    passes = recursion.arrange(
         derivatives, magnitude, log_mag, inverter.power, inverter.stride
     )
     # Past the end nothing was observed.
@@ -135,9 +135,9 @@ def invert_towards(inverter, magnitude, observed, trust):
     if derivatives.ahead is not None:
         others = drawn(derivatives.ahead, 1)
     target, ratio = (
-        refinement.by_passes(*x, inverter.stride) for x in zip(frames, others)
+        recursion.by_passes(*x, inverter.stride) for x in zip(frames, others)
     )
-    phasors, _ = refinement.run(
+    phasors, _ = recursion.run(
         passes._replace(anchor=passes.anchor * (1 + ratio)),
         config,
         inverter.refinements,

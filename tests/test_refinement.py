@@ -8,13 +8,8 @@ from speechbrain_phaseinv.derivatives import PhaseDerivatives
 from speechbrain_phaseinv.integration import integrate
 from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.network import PhaseDerivativeNet
-from speechbrain_phaseinv.refinement import (
-    Passes,
-    arrange,
-    overlap_scale,
-    refine,
-    run,
-)
+from speechbrain_phaseinv.recursion import Passes, arrange, run
+from speechbrain_phaseinv.refinement import overlap_scale, refine
 from speechbrain_phaseinv.stft import StftConfig, analysis
 
 CONFIGS = [

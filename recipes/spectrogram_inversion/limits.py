@@ -18,10 +18,11 @@ import torch
 from evaluate import markdown, parse, targets
 from metrics import inversion_metrics, mean_and_interval
 
-from speechbrain_phaseinv import refinement
+from speechbrain_phaseinv import recursion
 from speechbrain_phaseinv.derivatives import PhaseDerivatives, phase_derivatives
 from speechbrain_phaseinv.integration import log_magnitude
 from speechbrain_phaseinv.pretrained import load_pretrained
+from speechbrain_phaseinv.refinement import refine
 from speechbrain_phaseinv.stft import analysis, synthesis
 
 # Where PESQ's bands are as narrow as a bin of a 32 ms window, in Hz.
@@ -83,12 +84,12 @@ def partly_true(target, network):
     )
 
     def passes(derivatives):
-        return refinement.arrange(
+        return recursion.arrange(
             derivatives, magnitude, log_mag, network.power, network.stride
         )
 
     def waveform(passes, phasor=None, overlap=None):
-        found, _ = refinement.run(
+        found, _ = recursion.run(
             passes,
             config,
             network.refinements,
@@ -114,11 +115,11 @@ def partly_true(target, network):
     sizes = pad(stft.abs(), (0, 0, count, 0)).squeeze(0).unfold(0, count, 1)
     sizes = sizes[: time : network.stride].transpose(1, 2)
     zeros = sizes.new_zeros(len(sizes), config.synthesis_latency)
-    _, overlap = refinement.refine(past, sizes, config, zeros, 0, count)
+    _, overlap = refine(past, sizes, config, zeros, 0, count)
     start = past[:, -1].clone()
     start[0] = 1
     made["as predicted, from the true last frame"] = waveform(
-        refinement.Passes(*alone), start, overlap
+        recursion.Passes(*alone), start, overlap
     )
     return made
 

@@ -27,7 +27,7 @@ from prepare import data_root, prepare
 from speechbrain.utils.distributed import if_main_process, run_on_main
 from speechbrain.utils.train_logger import TensorboardLogger
 
-from speechbrain_phaseinv import refinement
+from speechbrain_phaseinv import recursion
 from speechbrain_phaseinv.derivatives import phase_derivatives
 from speechbrain_phaseinv.integration import log_magnitude
 from speechbrain_phaseinv.inversion import SpectrogramInverter
@@ -118,14 +118,14 @@ class PhaseBrain(sb.Brain):
             seen = slice(start - 1, ahead)
             network = self.hparams.network
             stride = getattr(network, "stride", 1)
-            passes = refinement.arrange(
+            passes = recursion.arrange(
                 derivatives,
                 self.magnitude[:, seen],
                 self.log_magnitude[:, seen],
                 network.power,
                 stride,
             )
-            phasor, self.heard = refinement.run(
+            phasor, self.heard = recursion.run(
                 passes,
                 self.stft,
                 getattr(network, "refinements", 0),

@@ -1,4 +1,4 @@
-"""The compiled recursion of `refinement`.
+"""The compiled form of `recursion` and `refinement`.
 
 The Fourier transforms are pocketfft's, which rocket-fft, once installed,
 lends to compiled code. At most two frames are open, and both are real: one
