@@ -4,7 +4,8 @@
 #
 #     sh ablations.sh DATA_FOLDER [OUTPUT_FOLDER]
 #
-# In half an hour, beside two other runs on two cores. What has been trained is not trained again.
+# In half an hour, beside two other runs on two cores. What has been trained is
+# not trained again.
 set -eu
 data=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
 cd "$(dirname "$0")"
@@ -29,6 +30,10 @@ row no-prior --prior False
 row derivatives-only --derivative_steps 400
 row no-look-ahead --lookahead 0
 row paired --paired True
+row two-refinements --refinements 2
+row provisional-two-refinements --provisional True --refinements 2
+row provisional-four-refinements --provisional True --refinements 4
+row paired-two-refinements --paired True --refinements 2
 row bins-alike --convergence_density 0 --compressed_density 0
 row augmented --augment True
 row rollouts-of-4 --rollout_frames 4 --rollouts 64

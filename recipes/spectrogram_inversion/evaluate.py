@@ -38,7 +38,9 @@ def methods(arguments, config):
         )
     for source in arguments.weights:
         network = load_pretrained(source, config)
-        table[str(source)] = SpectrogramInverter(config, estimator=network)
+        table[str(source)] = SpectrogramInverter(
+            config, estimator=network, refinements=arguments.refinements
+        )
     return table
 
 
@@ -112,6 +114,7 @@ def parse(arguments=None, description=__doc__):
     parser.add_argument("--split", default="test")
     parser.add_argument("--corpora", nargs="*", default=[])
     parser.add_argument("--limit", type=int, help="utterances per corpus")
+    parser.add_argument("--refinements", type=int, help="of the WEIGHTS")
     parser.add_argument("--griffin_lim", type=int, nargs="*", default=[])
     parser.add_argument("--sample_rate", type=int, default=16000)
     parser.add_argument("--n_fft", type=int, default=512)
