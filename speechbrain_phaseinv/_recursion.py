@@ -2,7 +2,7 @@
 
 The Fourier transforms are pocketfft's, which rocket-fft, once installed,
 lends to compiled code. At most two frames are open, and both are real: one
-complex transform does for both.
+complex transform does for both. The iterations have the arrays' precision.
 """
 
 import math
@@ -15,7 +15,7 @@ from ._kernels import LANES, compiled, factor, least_squares
 @compiled()
 def _to_signals(spectra, n_fft):
     """Two real frames, as real and imaginary part, [n_fft]."""
-    both = np.empty(n_fft, np.complex128)
+    both = np.empty(n_fft, spectra.dtype)
     first, second = spectra
     both[0] = complex(first[0].real, second[0].real)
     for k in range(1, first.size):
@@ -34,10 +34,15 @@ def _to_spectra(signals, spectra):
     """The way back."""
     both = np.fft.fft(signals)
     first, second = spectra
+    half = type(both[0].real)(0.5)
     for k in range(first.size):
-        z, mirror = both[k], both[-k].conjugate()
-        first[k] = 0.5 * (z + mirror)
-        second[k] = -0.5j * (z - mirror)
+        z, mirror = both[k], both[-k]
+        first[k] = complex(
+            half * (z.real + mirror.real), half * (z.imag - mirror.imag)
+        )
+        second[k] = complex(
+            half * (z.imag + mirror.imag), half * (mirror.real - z.real)
+        )
 
 
 @compiled()
@@ -51,12 +56,13 @@ def _add(signals, window, offset, hop, total):
 
 
 @compiled()
-def _spectra(phasors, sizes, spectra):
-    """What has these phasors and sizes, [open, freq], and zeros behind it."""
-    spectra[:] = 0
+def _spectra(phasors, sizes, counts, spectra):
+    """What has these phasors, and these sizes times `counts`, [open, freq]."""
+    spectra[len(sizes) :] = 0
     for j in range(len(sizes)):
+        count = sizes.dtype.type(counts[j])
         for k in range(sizes.shape[1]):
-            spectra[j, k] = sizes[j, k] * phasors[j, k]
+            spectra[j, k] = count * sizes[j, k] * phasors[j, k]
 
 
 @compiled()
@@ -65,35 +71,38 @@ def _keep_direction(spectrum, sizes, least, cancelled, phasors):
     # Without a branch, several bins go at a time.
     for k in range(sizes.size):
         z, phasor = spectrum[k], phasors[k]
-        size = math.sqrt(z.real * z.real + z.imag * z.imag)
+        x, y = np.float64(z.real), np.float64(z.imag)  # whose squares fit
+        size = math.sqrt(x * x + y * y)
         known = (
             (sizes[k] > least) & (size > cancelled * sizes[k]) & (size < np.inf)
         )
         scale = 1 / (size if known else 1.0)
         phasors[k] = complex(
-            z.real * scale if known else phasor.real,
-            z.imag * scale if known else phasor.imag,
+            x * scale if known else phasor.real,
+            y * scale if known else phasor.imag,
         )
 
 
 @compiled()
-def _iterate(phasors, sizes, heard, frame, scale, n_iter, floors, spectra):
+def _iterate(
+    phasors, sizes, counts, heard, frame, scale, n_iter, floors, spectra
+):
     """Iterations on one or two frames, [open, freq]: `phasors`, in place."""
     window, offset, hop, n_fft = frame
     cancelled, inaudible = floors
     least = inaudible * sizes.max()
-    total = np.empty(window.size + hop)
-    signals = np.zeros(n_fft, np.complex128)
+    total = np.empty(window.size + hop, heard.dtype)
+    signals = np.zeros(n_fft, spectra.dtype)
     for _ in range(n_iter):
-        _spectra(phasors, sizes, spectra)
-        total[:] = 0
+        _spectra(phasors, sizes, counts, spectra)
         total[: heard.size] = heard
+        total[heard.size :] = 0
         _add(_to_signals(spectra, n_fft), window, offset, hop, total)
         for n in range(total.size):
             total[n] *= scale[n]
         for n in range(window.size):
-            both = complex(total[n], total[hop + n])
-            signals[offset + n] = window[n] * both
+            w = window[n]
+            signals[offset + n] = complex(w * total[n], w * total[hop + n])
         _to_spectra(signals, spectra)
         for j in range(len(sizes)):
             _keep_direction(spectra[j], sizes[j], least, cancelled, phasors[j])
@@ -115,6 +124,7 @@ def run(
     to_start,
     frame,
     scale,
+    counts,
     n_iter,
     floors,
     output,
@@ -123,10 +133,10 @@ def run(
 
     `target` and `share`, if they are not empty, are those to which frames
     are drawn. `heard` is the overlap of the frames before, updated in place.
-    `frame` is the window, where it begins, the hop and n_fft; `scale` that of
-    `refinement`, filled up with zeros to win_length + hop; `floors` are its
-    CANCELLED and INAUDIBLE. Writes the phasors of the committed frames,
-    [batch, passes * committed, freq].
+    `frame` is the window, where it begins, the hop and n_fft; `scale` and
+    `counts` are those of `refinement`, filled up with zeros to
+    win_length + hop and to 2; `floors` its CANCELLED and INAUDIBLE. Writes the
+    phasors of the committed frames, [batch, passes * committed, freq].
     """
     batch, passes, open_frames, freq = sizes.shape
     window, offset, hop, n_fft = frame
@@ -135,9 +145,10 @@ def run(
     inverse = np.empty((LANES, freq))
     found = np.empty((4, freq), np.complex128)
     last = np.empty(freq, np.complex128)
-    phasors = np.empty((open_frames, freq), np.complex128)
-    spectra = np.empty((2, freq), np.complex128)
-    total = np.zeros(window.size + hop)
+    phasors = np.empty((open_frames, freq), output.dtype)
+    spectra = np.zeros((2, freq), output.dtype)
+    total = np.zeros(window.size + hop, heard.dtype)
+    once = np.ones(2)
     for i in range(batch):
         anchors = anchor[i].reshape(rows, freq)
         couplings = coupling[i].reshape(rows, freq)
@@ -171,7 +182,15 @@ def run(
                     phasors[j, k] = last[k] * to_start[k]
             now = sizes[i, p]
             _iterate(
-                phasors, now, heard[i], frame, scale, n_iter, floors, spectra
+                phasors,
+                now,
+                counts,
+                heard[i],
+                frame,
+                scale,
+                n_iter,
+                floors,
+                spectra,
             )
             for j in range(commit):
                 done = output[i, p * commit + j]
@@ -181,7 +200,7 @@ def run(
                     done[k] = 1.0 if done[k].real >= 0 else -1.0
                 last[:] = done
             # What the committed frames leave for those to come.
-            _spectra(phasors[:commit], now[:commit], spectra)
+            _spectra(phasors[:commit], now[:commit], once, spectra)
             total[:] = 0
             total[: heard.shape[1]] = heard[i]
             _add(_to_signals(spectra, n_fft), window, offset, hop, total)

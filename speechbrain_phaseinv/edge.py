@@ -75,6 +75,7 @@ class EdgeStream:
         self.cancelled = refinement["cancelled"]
         self.inaudible = refinement["inaudible"]
         self.scale = np.array(refinement["scale"], np.float32)
+        self.counts = np.array(refinement["counts"], np.float32)[:, None]
         self.step = self._step
         self.solve = solve_ladder if solver == "ladder" else solver
         if solver == "onnx":
@@ -219,7 +220,8 @@ class EdgeStream:
         length = len(self.window)
         audible = sizes > self.inaudible * sizes.max()
         for _ in range(self.iterations):
-            total = self.scale * self._overlap(sizes * phasors)
+            total = self._overlap(self.counts * sizes * phasors)
+            total = self.scale * total
             frames = np.zeros((len(phasors), self.n_fft), np.float32)
             for i, frame in enumerate(frames):
                 part = total[i * self.hop : i * self.hop + length]

@@ -23,7 +23,7 @@ from .gradient_theorem import BACKWARD_SHARE, GradientTheorem
 from .graphs import NetworkStep, SolverStep
 from .integration import CANCELLED, log_magnitude
 from .inversion import SpectrogramInverter
-from .refinement import INAUDIBLE, overlap_scale
+from .refinement import INAUDIBLE, counts, overlap_scale
 from .stft import ENVELOPE_FLOOR, analysis
 from .streaming import InversionStream
 
@@ -143,7 +143,10 @@ def describe(inverter):
             "iterations": inverter.refinements,
             "cancelled": CANCELLED,
             "inaudible": INAUDIBLE,
-            "scale": overlap_scale(config, point["answers"]).tolist(),
+            "counts": counts(point["answers"], inverter.stride),
+            "scale": overlap_scale(
+                config, point["answers"], inverter.stride
+            ).tolist(),
         },
         "limits": LIMITS,
         "sizes": sizes(inverter),

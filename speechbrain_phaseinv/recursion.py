@@ -7,6 +7,7 @@ for use, with the gradient of the same in PyTorch.
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from . import tridiagonal
@@ -18,7 +19,7 @@ from .integration import (
     real_bins,
     to_arrays,
 )
-from .refinement import INAUDIBLE, overlap_scale, refine
+from .refinement import INAUDIBLE, counts, overlap_scale, refine
 
 
 class Passes(NamedTuple):
@@ -185,11 +186,13 @@ def _run_numba(*inputs):
     *tensors, config, n_iter, stride, _ = inputs
     *passes, phasor, overlap, target, share = tensors
     batch, count, open_frames, freq = passes[0].shape
-    window, hop = config.window_tensor(torch.float64), config.hop_length
-    frame = window.numpy(), config.window_offset, hop, config.n_fft
-    scale = overlap_scale(config, open_frames)
+    dtype, hop = overlap.dtype, config.hop_length
+    window = config.window_tensor(dtype).numpy()
+    frame = window, config.window_offset, hop, config.n_fft
+    scale = overlap_scale(config, open_frames, stride, dtype)
     missing = config.win_length + hop - len(scale)
     scale = torch.nn.functional.pad(scale, (0, missing))
+    shares = *counts(open_frames, stride), 0.0
     heard = overlap.detach().cpu().clone()
     done = torch.empty(batch, count * stride, freq, dtype=phasor.dtype)
     _recursion.run(
@@ -200,6 +203,7 @@ def _run_numba(*inputs):
         config.start_phasor(torch.complex128).numpy(),
         frame,
         scale.numpy(),
+        np.array(shares[:2]),
         n_iter,
         (CANCELLED, INAUDIBLE),
         done.numpy(),

@@ -28,6 +28,9 @@ from .integration import CANCELLED
 # than be blown up.
 OPEN_END_FLOOR = 0.1
 
+# What is estimated anew when its turn comes counts for half in the signal.
+AHEAD_COUNT = 0.5
+
 # Magnitudes, relative to the largest of the open frames, whose phase is left
 # to the least squares: in what comes back of them, roundings have a share.
 INAUDIBLE = 1e-4
@@ -78,14 +81,17 @@ def refine(phasors, magnitude, config, overlap, n_iter, commit=1):
     window = config.window_tensor(dtype, device)
     to_start = config.start_phasor(phasors.dtype, device)
     to_centre = config.centre_phasor(phasors.dtype, device)
-    scale = overlap_scale(config, magnitude.shape[1], dtype, str(device))
+    open_frames = magnitude.shape[1]
+    scale = overlap_scale(config, open_frames, commit, dtype, str(device))
+    weights = magnitude.new_tensor(counts(open_frames, commit))
+    counted = weights.unsqueeze(-1) * magnitude
     length, hop = config.win_length, config.hop_length
     start = config.window_offset
     around = start, config.n_fft - start - length
 
     def heard(phasors):
         """Overlap-add of the first frames and of those before."""
-        sizes = magnitude[:, : phasors.shape[1]]
+        sizes = counted[:, : phasors.shape[1]]
         frames = torch.fft.irfft(sizes * phasors * to_start, config.n_fft)
         frames = frames[..., start : start + length] * window
         rest = frames.shape[1] * hop
@@ -111,20 +117,29 @@ def refine(phasors, magnitude, config, overlap, n_iter, commit=1):
     return done, heard(done)[:, commit * hop :]
 
 
+def counts(open_frames, commit):
+    """What each open frame counts for: those to be committed are whole."""
+    return [1.0] * commit + [AHEAD_COUNT] * (open_frames - commit)
+
+
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
-def overlap_scale(config, open_frames, dtype=torch.float64, device="cpu"):
+def overlap_scale(
+    config, open_frames, commit, dtype=torch.float64, device="cpu"
+):
     """What overlapped samples are multiplied by under the open frames.
 
-    The reciprocal of the sum of the squared windows, those of the frames
-    before included and none after, [win_length + (open_frames - 1) * hop].
+    The reciprocal of the sum of the squared windows, as they count, those of
+    the frames before included and none after,
+    [win_length + (open_frames - 1) * hop].
     """
     length, hop = config.win_length, config.hop_length
     squares = config.window_tensor(torch.float64).square()
     total = torch.zeros(length + (open_frames - 1) * hop, dtype=torch.float64)
     before = -(-length // hop) - 1
-    for i in range(-before, open_frames):
+    shares = [1.0] * before + counts(open_frames, commit)
+    for i, share in enumerate(shares, start=-before):
         first = max(i * hop, 0)
-        total[first : i * hop + length] += squares[first - i * hop :]
+        total[first : i * hop + length] += share * squares[first - i * hop :]
     floor = OPEN_END_FLOOR * float(steady_envelope(config).max())
     return total.clamp_min(floor).reciprocal().to(device, dtype)

@@ -103,7 +103,7 @@ def test_the_scale_is_that_of_whole_windows_where_all_have_come(config):
     envelope = squares.reshape(-1, hop).sum(0)
     expected = envelope.clamp_min(0.1 * envelope.max()).reciprocal()
     for open_frames in (1, 2):
-        scale = overlap_scale(config, open_frames)
+        scale = overlap_scale(config, open_frames, open_frames)
         assert len(scale) == config.win_length + (open_frames - 1) * hop
         torch.testing.assert_close(scale[:hop], expected)
 
