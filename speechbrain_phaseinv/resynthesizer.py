@@ -49,7 +49,8 @@ class Resynthesizer(torch.nn.Module):
     estimator : str or torch.nn.Module
         See `SpectrogramInverter`.
     trust : float
-        Weight of the noisy phase with "both".
+        Weight of the noisy phase with "both". Refinement, where the weights
+        are made for it, comes after that.
 
     Raises
     ------
