@@ -12,8 +12,8 @@ comes.
 
 An iteration adds the open frames to the overlap of the committed ones, as
 `stft.synthesis` does, transforms what came out, and keeps its phases. RTISI-LA
-starts from no phase at all and needs hundreds; two are enough after the least
-squares, and cost less than a tenth of the network.
+starts from no phase at all and needs many; two or three are enough after
+the least squares.
 """
 
 from functools import lru_cache
