@@ -143,8 +143,11 @@ def run(
     """
     magnitude = passes.magnitude
     if phasor is None:
-        start = magnitude[:, 0, 0]
-        phasor = torch.ones_like(start, dtype=start.dtype.to_complex())
+        phasor = magnitude.new_ones(
+            magnitude.shape[0],
+            magnitude.shape[3],
+            dtype=magnitude.dtype.to_complex(),
+        )
     if overlap is None:
         overlap = magnitude.new_zeros(len(magnitude), config.synthesis_latency)
     if drawn is None:

@@ -177,6 +177,8 @@ def test_a_range_in_pieces_gives_the_same_bits(config, commit):
             pieces.append(found)
         assert torch.equal(torch.cat(pieces, dim=1), whole)
         assert torch.equal(state[1], end)
+        nothing, zeros = run(Passes(*(x[:, :0] for x in given)), config, 2)
+        assert nothing.shape[1] == 0 and not zeros.any()
         one = Passes(*(x[1:] for x in given))
         assert torch.equal(run(one, config, 2, commit)[0], whole[1:])
 
