@@ -19,8 +19,9 @@ and on the last minute the stream is compared with others:
 - resumed: a new stream that is handed the old one's state of a minute ago,
   which is all it could have inherited. Must agree bit for bit;
 - heir: a new stream that has heard the eight frames before, and is then handed
-  the old one's phase, the overlap that it left, and nothing else. Must agree
-  bit for bit too, from the first sample on that those frames do not reach;
+  what the old one's inverter has heard, phases and samples, and nothing else.
+  Must agree bit for bit too, from the first sample on that those frames do not
+  reach;
 - fresh: a new stream, with no past at all. Its phase differs from the old
   one's by what that inherited; told is the spectral convergence of all three
   against the magnitudes, in dB.
@@ -53,7 +54,6 @@ from speechbrain_phaseinv import (
     StftConfig,
     analysis,
     edge,
-    inversion,
     recursion,
     streaming,
 )
@@ -168,11 +168,9 @@ def run_eager(inverter, frames, watch):
     config = inverter.config
     stream = InversionStream(inverter)
     timed = [
-        (inversion, "phase_weights", "weights"),
-        (inversion, "integrate", "solver"),
         (recursion, "arrange", "weights"),
         (recursion, "run", "solver"),
-        (streaming, "synthesis_step", "synthesis"),
+        (streaming, "overlap_add_step", "synthesis"),
     ]
     patches = [
         mock.patch.object(where, name, watch.wrap(label, getattr(where, name)))
@@ -206,7 +204,8 @@ def run_edge(folder, inverter, frames, solver, watch):
     stream = edge.EdgeStream(folder, solver)
     stream.estimate = watch.wrap("estimator", stream.estimate)
     stream.step = watch.wrap("solver", stream.step)
-    stream._synthesise = watch.wrap("synthesis", stream._synthesise)
+    stream._refine = watch.wrap("solver", stream._refine)
+    stream._overlap_add = watch.wrap("synthesis", stream._overlap_add)
     pending = np.zeros(config.n_fft, np.float32)
 
     def analyse(samples):
@@ -344,11 +343,8 @@ def drift(inverter, stream, start, before, magnitude, played):
     heard = before[:, -8 - start.frames % 2 :]
     heir = InversionStream(inverter)
     skipped = heir.push(heard).shape[1]
-    inherited = start.inverter.phasor, start.inverter.overlap
     heir.state = heir.state._replace(
-        inverter=heir.state.inverter._replace(
-            phasor=inherited[0], overlap=inherited[1]
-        )
+        inverter=heir.state.inverter._replace(heard=start.inverter.heard)
     )
     found["heir"] = run(heir, magnitude)[:, heard.shape[1] * hop - skipped :]
     found["fresh"] = run(InversionStream(inverter), magnitude)

@@ -43,12 +43,15 @@ def _cache_folder():
     return Path(os.path.expanduser("~"), ".cache", "speechbrain_phaseinv")
 
 
+# A product and the sum that it goes into may become one operation, "contract",
+# which shortens a chain of them.
+
 # Elimination divides, and each division waits for the last. The ladders of
 # different frames do not wait for each other: so many go side by side.
 LANES = 8
 
 
-@compiled()
+@compiled(fastmath={"contract"})
 def factor(anchor, coupling, ratio, inverse):
     """Eliminate up to LANES ladders, [lanes, freq]; see `tridiagonal`.
 
@@ -72,7 +75,7 @@ def factor(anchor, coupling, ratio, inverse):
         inverse[j, freq - 1] = 1 / e[j] if e[j] > 0 else 0.0
 
 
-@compiled()
+@compiled(fastmath={"contract"})
 def _substitute(ratio, inverse, source, target, free, solution):
     """Carry the right-hand side source * target through a factored ladder.
 
@@ -195,13 +198,16 @@ def least_squares(
         target[k] = np.complex128(previous[k]) * rotor[k]
     _substitute(ratio, inverse, anchor, target, 1.0, row)
     for k in range(freq):
-        s = row[k]
+        # Without a branch, several bins go at a time.
+        s, own, z = row[k], target[k], tilt[k]
         size = math.sqrt(s.real * s.real + s.imag * s.imag)
-        if size == 0:  # all predictions cancel: keep our own
-            s, size = target[k], 1.0
-        u = complex(s.real / size, s.imag / size)
-        phasor[k] = u * tilt[k]
-        solution[k] = s
+        cancelled = size == 0  # all predictions: keep our own
+        x = own.real if cancelled else s.real
+        y = own.imag if cancelled else s.imag
+        share = 1 / (1.0 if cancelled else size)
+        solution[k] = complex(x, y)
+        x, y = x * share, y * share
+        phasor[k] = complex(x * z.real - y * z.imag, x * z.imag + y * z.real)
     for k in real:
         phasor[k] = 1.0 if phasor[k].real >= 0 else -1.0
 

@@ -146,7 +146,7 @@ def _add_theorem(before, here, ahead, share, slope, scale, time, frequency):
 
 
 @compiled(**_OPTIONS)
-def run(frames, net, step_scale, theorem, prior, layers, output):
+def run(frames, net, about, step_scale, theorem, prior, layers, output):
     """All that `PhaseDerivativeNet` makes of frames.
 
     Arguments
@@ -155,6 +155,8 @@ def run(frames, net, step_scale, theorem, prior, layers, output):
         Log-magnitudes.
     net : tuple of int
         The network's `history`, `window` and `stride`.
+    about : array of int, [answers]
+        Which frames the answers are about, from the current one.
     step_scale : float
         Its `STEP_SCALE`.
     theorem : tuple of float
@@ -203,7 +205,7 @@ def run(frames, net, step_scale, theorem, prior, layers, output):
                 for c in range(outputs):
                     for k in range(freq):
                         output[c, b, t, j, k] = y[j * outputs + c, k]
-                now = history + j
+                now = history + about[j]
                 _add_theorem(
                     seen[now - 1],
                     seen[now],

@@ -1,32 +1,13 @@
 """The compiled form of `recursion` and `refinement`.
 
 The Fourier transforms are pocketfft's, which rocket-fft, once installed,
-lends to compiled code. At most two frames are open, and both are real: one
-complex transform does for both. The iterations have the arrays' precision.
+lends to compiled code. Frames are real: one complex transform does for two.
+The iterations have the arrays' precision.
 """
-
-import math
 
 import numpy as np
 
 from ._kernels import LANES, compiled, factor, least_squares
-
-
-@compiled()
-def _to_signals(spectra, n_fft):
-    """Two real frames, as real and imaginary part, [n_fft]."""
-    both = np.empty(n_fft, spectra.dtype)
-    first, second = spectra
-    both[0] = complex(first[0].real, second[0].real)
-    for k in range(1, first.size):
-        a, b = first[k], second[k]
-        # Where n_fft is even the last bin is its own mirror, and real.
-        both[k] = complex(a.real - b.imag, a.imag + b.real)
-        if 2 * k == n_fft:
-            both[k] = complex(a.real, b.real)
-        else:
-            both[n_fft - k] = complex(a.real + b.imag, b.real - a.imag)
-    return np.fft.ifft(both)
 
 
 @compiled()
@@ -46,66 +27,120 @@ def _to_spectra(signals, spectra):
 
 
 @compiled()
-def _add(signals, window, offset, hop, total):
-    """Overlap-add of two windowed frames, [win_length + hop]."""
-    second = total[hop:]
-    for n in range(window.size):
-        signal = signals[offset + n]
-        total[n] += window[n] * signal.real
-        second[n] += window[n] * signal.imag
+def _synthesise(phasors, sizes, counts, frame, frames):
+    """The windowed frames of these phasors and sizes, as they count."""
+    window, offset, _, n_fft = frame
+    freq, number = sizes.shape[1], sizes.dtype.type
+    spectrum = np.empty(n_fft, phasors.dtype)
+    mirror = np.empty(freq, phasors.dtype)
+    for i in range(0, len(frames), 2):
+        # Two real frames as real and imaginary part of one.
+        both = i + 1 < len(frames)
+        j = i + both
+        one, two = number(counts[i]), number(counts[j] if both else 0)
+        for k in range(freq):
+            a, b = one * sizes[i, k], two * sizes[j, k]
+            z, w = phasors[i, k], phasors[j, k]
+            x, y, u, v = a * z.real, a * z.imag, b * w.real, b * w.imag
+            spectrum[k] = complex(x - v, y + u)
+            mirror[k] = complex(x + v, u - y)
+        for k in range(1, n_fft - freq + 1):
+            spectrum[n_fft - k] = mirror[k]
+        # DC and, where n_fft is even, Nyquist are real and their own mirrors.
+        for k in (0, n_fft - freq + 1):
+            if 2 * k % n_fft == 0:
+                real = (spectrum[k].real + mirror[k].real) / 2
+                imag = (spectrum[k].imag + mirror[k].imag) / 2
+                spectrum[k] = complex(real, imag)
+        signals = np.fft.ifft(spectrum)
+        for n in range(window.size):
+            frames[i, n] = window[n] * signals[offset + n].real
+        if both:
+            for n in range(window.size):
+                frames[j, n] = window[n] * signals[offset + n].imag
 
 
 @compiled()
-def _spectra(phasors, sizes, counts, spectra):
-    """What has these phasors, and these sizes times `counts`, [open, freq]."""
-    spectra[len(sizes) :] = 0
-    for j in range(len(sizes)):
-        count = sizes.dtype.type(counts[j])
-        for k in range(sizes.shape[1]):
-            spectra[j, k] = count * sizes[j, k] * phasors[j, k]
+def _overlap(frames, heard, hop, added, total):
+    """What frames add to what was heard, and all that is heard then."""
+    _, before, signal = heard
+    reopened = len(before)
+    added[:] = frames[reopened:]
+    changes = added[0]
+    for i in range(reopened):
+        later = (reopened - i) * hop
+        now, then = frames[i, later:], before[i, later:]
+        for n in range(now.size):
+            changes[n] += now[n] - then[n]
+    total[: signal.size] = signal
+    total[signal.size :] = 0
+    for i in range(len(added)):
+        place, frame = total[(reopened + i) * hop :], added[i]
+        for n in range(frame.size):
+            place[n] += frame[n]
 
 
 @compiled()
-def _keep_direction(spectrum, sizes, least, cancelled, phasors):
-    """Unit phasors of what is neither inaudible nor all but cancelled."""
+def _keep_direction(spectrum, sizes, unit, floors, phasors):
+    """Unit phasors of what is neither inaudible nor all but cancelled.
+
+    `unit` is the reciprocal of the largest size, in which squares fit.
+    """
+    cancelled, inaudible = floors
+    number = sizes.dtype.type
+    one = number(1)
     # Without a branch, several bins go at a time.
     for k in range(sizes.size):
         z, phasor = spectrum[k], phasors[k]
-        x, y = np.float64(z.real), np.float64(z.imag)  # whose squares fit
-        size = math.sqrt(x * x + y * y)
+        x, y, wanted = unit * z.real, unit * z.imag, unit * sizes[k]
+        size = np.sqrt(x * x + y * y)
         known = (
-            (sizes[k] > least) & (size > cancelled * sizes[k]) & (size < np.inf)
+            (wanted > number(inaudible))
+            & (size > number(cancelled) * wanted)
+            & (size < number(np.inf))
         )
-        scale = 1 / (size if known else 1.0)
+        share = one / (size if known else one)
         phasors[k] = complex(
-            x * scale if known else phasor.real,
-            y * scale if known else phasor.imag,
+            x * share if known else phasor.real,
+            y * share if known else phasor.imag,
         )
 
 
 @compiled()
-def _iterate(
-    phasors, sizes, counts, heard, frame, scale, n_iter, floors, spectra
-):
-    """Iterations on one or two frames, [open, freq]: `phasors`, in place."""
+def _iterate(phasors, given, n_iter, floors, work):
+    """Iterations on the open frames: `phasors` and `frames`, in place."""
+    sizes, counts, heard, frame, scale = given
     window, offset, hop, n_fft = frame
-    cancelled, inaudible = floors
-    least = inaudible * sizes.max()
-    total = np.empty(window.size + hop, heard.dtype)
-    signals = np.zeros(n_fft, spectra.dtype)
-    for _ in range(n_iter):
-        _spectra(phasors, sizes, counts, spectra)
-        total[: heard.size] = heard
-        total[heard.size :] = 0
-        _add(_to_signals(spectra, n_fft), window, offset, hop, total)
-        for n in range(total.size):
-            total[n] *= scale[n]
+    spectra, signals, frames, added, total = work
+    unit = sizes.dtype.type(1) / sizes.max()
+    last = len(sizes) - 1
+    for i in range(n_iter):
+        first = last - 1 - i % last
+        _overlap(frames, heard, hop, added, total)
+        place = first * hop
+        one, two = total[place:], total[place + hop :]
+        share, other = scale[place:], scale[place + hop :]
         for n in range(window.size):
             w = window[n]
-            signals[offset + n] = complex(w * total[n], w * total[hop + n])
+            signals[offset + n] = complex(
+                w * (share[n] * one[n]), w * (other[n] * two[n])
+            )
         _to_spectra(signals, spectra)
-        for j in range(len(sizes)):
-            _keep_direction(spectra[j], sizes[j], least, cancelled, phasors[j])
+        for j in range(2):
+            _keep_direction(
+                spectra[j],
+                sizes[first + j],
+                unit,
+                floors,
+                phasors[first + j],
+            )
+        _synthesise(
+            phasors[first : first + 2],
+            sizes[first : first + 2],
+            counts[first : first + 2],
+            frame,
+            frames[first : first + 2],
+        )
 
 
 @compiled()
@@ -117,9 +152,9 @@ def run(
     anchor,
     coupling,
     sizes,
-    start,
     target,
     share,
+    before,
     heard,
     to_start,
     frame,
@@ -127,40 +162,55 @@ def run(
     counts,
     n_iter,
     floors,
+    hops,
     output,
+    output_added,
 ):
-    """The recursion over passes, [batch, passes, open, freq].
+    """The recursion over passes, [batch, passes, answers, freq].
 
     `target` and `share`, if they are not empty, are those to which frames
-    are drawn. `heard` is the overlap of the frames before, updated in place.
-    `frame` is the window, where it begins, the hop and n_fft; `scale` and
-    `counts` are those of `refinement`, filled up with zeros to
-    win_length + hop and to 2; `floors` its CANCELLED and INAUDIBLE. Writes the
-    phasors of the committed frames, [batch, passes * committed, freq].
+    are drawn. `before` holds the magnitudes of the frames before, `heard` all
+    else of `Heard`, updated in place. `frame` is the window, where it begins,
+    the hop and n_fft; `scale` and `counts` are those of `refinement`, `floors`
+    its CANCELLED and INAUDIBLE; `hops` says how many frames a pass emits, and
+    how many are new. Writes the phasors of the emitted frames and what they
+    add, [batch, passes * emitted, ...].
     """
-    batch, passes, open_frames, freq = sizes.shape
+    batch, passes, answers, freq = sizes.shape
     window, offset, hop, n_fft = frame
-    commit, rows = output.shape[1] // passes, passes * open_frames
+    emitted, new = hops
+    reopened, rows = before.shape[1], passes * answers
+    opened, stop = reopened + new, reopened + emitted
+    first = opened - answers  # that has an answer
     ratio = np.zeros((LANES, freq))
     inverse = np.empty((LANES, freq))
     found = np.empty((4, freq), np.complex128)
     last = np.empty(freq, np.complex128)
-    phasors = np.empty((open_frames, freq), output.dtype)
+    phasors = np.empty((opened, freq), output.dtype)
+    known = np.empty((opened, freq), sizes.dtype)
     spectra = np.zeros((2, freq), output.dtype)
-    total = np.zeros(window.size + hop, heard.dtype)
-    once = np.ones(2)
+    signals = np.zeros(n_fft, output.dtype)
+    frames = np.empty((opened, window.size), scale.dtype)
+    added = np.empty((new, window.size), scale.dtype)
+    total = np.empty((opened - 1) * hop + window.size, scale.dtype)
+    work = spectra, signals, frames, added, total
     for i in range(batch):
         anchors = anchor[i].reshape(rows, freq)
         couplings = coupling[i].reshape(rows, freq)
-        last[:] = start[i]
+        state = heard[0][i], heard[1][i], heard[2][i]
+        for j in range(reopened):
+            known[j] = before[i, j]
         for p in range(passes):
-            for j in range(open_frames):
-                row = p * open_frames + j
+            for j in range(new):
+                known[reopened + j] = sizes[i, p, answers - new + j]
+            last[:] = state[0][first - 1]
+            for j in range(answers):
+                row = p * answers + j
                 lane = row % LANES
                 if lane == 0:
-                    stop = min(row + LANES, rows)
+                    until = min(row + LANES, rows)
                     factor(
-                        anchors[row:stop], couplings[row:stop], ratio, inverse
+                        anchors[row:until], couplings[row:until], ratio, inverse
                     )
                 if share.size > 0:
                     for k in range(freq):
@@ -179,29 +229,32 @@ def run(
                 )
                 last[:] = found[0]
                 for k in range(freq):
-                    phasors[j, k] = last[k] * to_start[k]
-            now = sizes[i, p]
-            _iterate(
-                phasors,
-                now,
-                counts,
-                heard[i],
-                frame,
-                scale,
-                n_iter,
-                floors,
-                spectra,
-            )
-            for j in range(commit):
-                done = output[i, p * commit + j]
+                    phasors[first + j, k] = last[k] * to_start[k]
+            for j in range(first):
+                frames[j] = state[1][j]
                 for k in range(freq):
-                    done[k] = phasors[j, k] * to_start[k].conjugate()
+                    phasors[j, k] = state[0][j, k] * to_start[k]
+            _synthesise(
+                phasors[first:],
+                known[first:],
+                counts[first:],
+                frame,
+                frames[first:],
+            )
+            given = known, counts, state, frame, scale
+            _iterate(phasors, given, n_iter, floors, work)
+            _overlap(frames[:stop], state, hop, added[:emitted], total)
+            state[2][:] = total[emitted * hop : emitted * hop + state[2].size]
+            for j in range(emitted):
+                output_added[i, p * emitted + j] = added[j]
+            # Those that are kept: the last of them are the ones emitted.
+            for j in range(reopened):
+                kept = state[0][j]
+                for k in range(freq):
+                    kept[k] = phasors[emitted + j, k] * to_start[k].conjugate()
                 for k in real:
-                    done[k] = 1.0 if done[k].real >= 0 else -1.0
-                last[:] = done
-            # What the committed frames leave for those to come.
-            _spectra(phasors[:commit], now[:commit], once, spectra)
-            total[:] = 0
-            total[: heard.shape[1]] = heard[i]
-            _add(_to_signals(spectra, n_fft), window, offset, hop, total)
-            heard[i] = total[commit * hop : commit * hop + heard.shape[1]]
+                    kept[k] = 1.0 if kept[k].real >= 0 else -1.0
+                state[1][j] = frames[emitted + j]
+                known[j] = known[emitted + j]
+            for j in range(emitted):
+                output[i, p * emitted + j] = state[0][reopened - emitted + j]

@@ -36,6 +36,9 @@ class PhaseDerivatives(NamedTuple):
         Natural logarithm of a factor on the weight of `frequency`.
     ahead : PhaseDerivatives, optional
         The same of the frame after each, as far as it can be told by then.
+    again : PhaseDerivatives, optional
+        [batch, passes, freq]: the same of the frame before each pass over
+        several frames, now that it is known what came after.
     """
 
     time: torch.Tensor
@@ -43,6 +46,7 @@ class PhaseDerivatives(NamedTuple):
     time_confidence: Optional[torch.Tensor] = None
     frequency_confidence: Optional[torch.Tensor] = None
     ahead: Optional["PhaseDerivatives"] = None
+    again: Optional["PhaseDerivatives"] = None
 
 
 def wrap(angle):

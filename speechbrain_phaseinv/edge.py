@@ -59,13 +59,15 @@ class EdgeStream:
         steady = squares.reshape(-1, self.hop).sum(0)
         self.floor = np.float32(spec["envelope_floor"] * steady.max())
         self.real = np.array(spec["real_bins"])  # DC and Nyquist: 1 or -1
-        # How many frames a pass of the estimator sees, starting how far back,
-        # for how many of them it answers, and how many are final then.
+        # What a pass of the estimator sees, starting how far back; which
+        # frames it answers for, counted from the first that is new to it; and
+        # how many hops come out then.
         estimator = spec["estimator"]
         self.past, self.stride = estimator["past"], estimator["stride"]
-        self.answers = estimator["answers"]
-        self.lookahead = estimator["lookahead"]
-        self.seen = self.past + 1 + self.lookahead
+        self.about = estimator["about"]
+        self.answers = len(self.about)
+        self.seen = self.past + 1 + estimator["lookahead"]
+        self.lookahead = spec["lookahead"]
         if estimator["kind"] == "network":
             self.estimate = Network(folder / "network.onnx")
         else:
@@ -76,6 +78,10 @@ class EdgeStream:
         self.inaudible = refinement["inaudible"]
         self.scale = np.array(refinement["scale"], np.float32)
         self.counts = np.array(refinement["counts"], np.float32)[:, None]
+        # Frames of a pass: those heard already, those new, those answered for.
+        self.reopened = refinement["reopened"]
+        self.new = self.stride + refinement["delay"]
+        self.first = self.reopened + self.new - self.answers
         self.step = self._step
         self.solve = solve_ladder if solver == "ladder" else solver
         if solver == "onnx":
@@ -90,11 +96,15 @@ class EdgeStream:
         """Forget everything: begin a new stream."""
         tail = len(self.window) - self.hop
         self.logs = []  # log-magnitudes that the estimator still needs
-        self.pending = []  # magnitudes that wait for their look-ahead
-        self.before = None  # log-magnitudes of the frame inverted last
-        self.phasor = np.ones(self.bins, np.complex64)  # and its phases
-        refined = tail if self.iterations else 0
-        self.heard = np.zeros(refined, np.float32)  # for the refinement
+        # Magnitudes of the frames heard last, and of those that wait.
+        self.sizes = []
+        self.phasors = np.ones((self.reopened, self.bins), np.complex64)
+        # The same frames, windowed, as they were added to what was heard, and
+        # all that was heard since the first of them began.
+        length = len(self.window) if self.iterations else 0
+        self.added = np.zeros((self.reopened, length), np.float32)
+        heard = self.reopened * self.hop + tail if self.iterations else 0
+        self.heard = np.zeros(heard, np.float32)
         self.signal = np.zeros(tail, np.float32)  # overlap-add
         self.envelope = np.zeros(tail, np.float32)
         self.skip = self.trim  # samples before the first frame's centre
@@ -152,9 +162,9 @@ class EdgeStream:
         missing = length - self.samples
         # The sound is taken to stay as it is for the frames still to come.
         head = np.zeros(0, np.float32)
-        waiting = len(self.pending)
-        for _ in range(self.lookahead if waiting else 0):
-            head = self._advance(self.pending[-1], waiting)
+        waiting = len(self.sizes) - self.reopened
+        for _ in range(self.lookahead if waiting > 0 else 0):
+            head = self._advance(self.sizes[-1], waiting)
         rest = self._normalise(self.signal, self.envelope)[self.skip :]
         self.reset()
         out = np.zeros(max(missing, 0), np.float32)
@@ -165,34 +175,36 @@ class EdgeStream:
     def _advance(self, magnitude, most=None):
         """Invert the frames that are ready, at most so many."""
         log = log_magnitude(magnitude)
-        if self.before is None:
+        if not self.sizes:
             # Before the stream there was the same sound, of phase zero and
-            # far too soft to decide anything.
-            self.logs = [log] * self.past
-            self.before = log_magnitude(np.float32(1e-6) * magnitude)
+            # far too soft to decide anything. A frame that is answered for
+            # once more has been there before it was new.
+            self.logs = [log] * (self.past + self.spec["reanswered"])
+            self.sizes = [np.float32(1e-6) * magnitude] * self.reopened
         self.logs.append(log)
-        self.pending.append(magnitude)
+        self.sizes.append(magnitude)
         if len(self.logs) < self.seen:
             return np.zeros(0, np.float32)
         derivatives = self.estimate(np.array(self.logs), self.stride)
-        before, phasor, phasors = self.before, self.phasor, []
+        sizes = np.array(self.sizes[: self.reopened + self.new])
+        logs = log_magnitude(sizes)
+        phasors = list(self.phasors[: self.first])
         for i in range(self.answers):
-            log, given = self.logs[self.past + i], [x[i] for x in derivatives]
-            phasor = self.step(log, before, *given, self.advance, phasor)
-            before = log
-            phasors.append(phasor)
-        sizes = np.array(self.pending[: self.answers])
-        phasors = self._refine(np.array(phasors), sizes)
-        pieces = []
-        for i in range(self.stride if most is None else most):
-            now, self.before = self.pending.pop(0), self.logs[self.past + i]
-            self.phasor = phasors[i]
-            if self.trace is not None:
-                given = [x[i] for x in derivatives]
-                self.trace.append((self.before, *given, self.phasor))
-            pieces.append(self._synthesise(now * self.phasor * self.to_start))
-        del self.logs[: self.stride]
-        samples = np.concatenate(pieces)
+            frame = self.first + i
+            given = [x[i] for x in derivatives]
+            before = logs[frame - 1], *given, self.advance, phasors[-1]
+            phasors.append(self.step(logs[frame], *before))
+        added, phasors = self._refine(np.array(phasors), sizes)
+        emitted = range(self.stride if most is None else most)
+        if self.trace is not None:
+            current = self.first - self.about[0]
+            for i in emitted:
+                given = [x[i - self.about[0]] for x in derivatives]
+                phasor = phasors[self.reopened + i]
+                self.trace.append((logs[current + i], *given, phasor))
+        samples = np.concatenate([self._overlap_add(added[i]) for i in emitted])
+        self.phasors = phasors[self.stride : self.stride + self.reopened]
+        del self.sizes[: self.stride], self.logs[: self.stride]
         self.samples += len(samples)
         return samples
 
@@ -212,45 +224,67 @@ class EdgeStream:
     def _refine(self, phasors, sizes):
         """Iterations of Griffin-Lim on the frames of a pass, [frames, freq].
 
-        The frames before are in `heard`; one that only looks ahead leaves
-        nothing there.
+        On two frames each, from the newest to the oldest; samples that are
+        out stay as they are. Gives what each hop adds to the signal, a
+        windowed frame and changes of those before, and the phasors.
         """
         if self.iterations == 0:
-            return phasors
-        length = len(self.window)
+            frames = self._windowed(sizes * phasors)[self.reopened :]
+            return frames, phasors
+        length, last = len(self.window), len(sizes) - 1
+        stop = self.reopened + self.stride
+        counted = self.counts * sizes
+        frames = self._windowed(counted * phasors)
+        frames[: self.first] = self.added[: self.first]
         audible = sizes > self.inaudible * sizes.max()
-        for _ in range(self.iterations):
-            total = self._overlap(self.counts * sizes * phasors)
-            total = self.scale * total
-            frames = np.zeros((len(phasors), self.n_fft), np.float32)
-            for i, frame in enumerate(frames):
-                part = total[i * self.hop : i * self.hop + length]
-                frame[self.offset : self.offset + length] = part * self.window
-            rebuilt = np.fft.rfft(frames) * self.to_start.conj()
-            known = audible & (np.abs(rebuilt) > self.cancelled * sizes)
-            turned = np.exp(1j * np.angle(rebuilt))
-            phasors = np.where(known, turned, phasors)
-        done = sizes[: self.stride] * phasors[: self.stride]
-        self.heard = self._overlap(done)[self.stride * self.hop :]
-        return phasors.astype(np.complex64)
+        for i in range(self.iterations):
+            first = last - 1 - i % last
+            pair = slice(first, first + 2)
+            total = self.scale * self._hear(frames)[1]
+            parts = np.zeros((2, self.n_fft), np.float32)
+            for j, part in enumerate(parts):
+                samples = total[(first + j) * self.hop :][:length]
+                part[self.offset : self.offset + length] = samples * self.window
+            rebuilt = np.fft.rfft(parts) * self.to_start.conj()
+            known = np.abs(rebuilt) > self.cancelled * sizes[pair]
+            turned = np.exp(1j * np.angle(rebuilt)).astype(np.complex64)
+            phasors[pair] = np.where(
+                known & audible[pair], turned, phasors[pair]
+            )
+            frames[pair] = self._windowed(counted[pair] * phasors[pair])
+        added, total = self._hear(frames[:stop])
+        self.heard = total[self.stride * self.hop :]
+        self.added = frames[self.stride : stop]
+        return added, phasors
 
-    def _overlap(self, spectra):
-        """Overlap-add of frames onto what was heard before."""
-        tail = np.zeros(len(spectra) * self.hop, np.float32)
-        total = np.concatenate([self.heard, tail])
-        for i, spectrum in enumerate(spectra):
-            frame = self._windowed(spectrum * self.to_start)
+    def _hear(self, frames):
+        """What frames add to what was heard, and all that is heard then."""
+        added = frames[self.reopened :].copy()
+        changes = self._later(frames[: self.reopened] - self.added)
+        added[0, : len(changes)] += changes
+        rest = np.zeros(len(added) * self.hop, np.float32)
+        total = np.concatenate([self.heard, rest])
+        for i, frame in enumerate(added, start=self.reopened):
             total[i * self.hop : i * self.hop + len(frame)] += frame
+        return added, total
+
+    def _later(self, frames):
+        """Sum of frames from a hop after the last one's beginning."""
+        total = np.zeros(len(self.window) - self.hop, np.float32)
+        for i, frame in enumerate(frames):
+            rest = frame[(len(frames) - i) * self.hop :]
+            total[: len(rest)] += rest
         return total
 
-    def _windowed(self, spectrum):
-        """Inverse transform of a frame, windowed."""
-        frame = np.fft.irfft(spectrum, self.n_fft).astype(np.float32)
-        return frame[self.offset : self.offset + len(self.window)] * self.window
+    def _windowed(self, spectra):
+        """Inverse transforms of frames, windowed."""
+        frames = np.fft.irfft(spectra * self.to_start, self.n_fft)
+        frames = frames[:, self.offset : self.offset + len(self.window)]
+        return frames.astype(np.float32) * self.window
 
-    def _synthesise(self, spectrum):
-        """Inverse transform and overlap-add: the samples that are final."""
-        signal, envelope = self._windowed(spectrum), self.window**2
+    def _overlap_add(self, signal):
+        """The samples that are final once a frame's signal is added."""
+        signal, envelope = signal.copy(), self.window**2
         signal[: -self.hop] += self.signal
         envelope[: -self.hop] += self.envelope
         self.signal, self.envelope = signal[self.hop :], envelope[self.hop :]

@@ -21,9 +21,9 @@ from . import edge
 from .derivatives import PhaseDerivatives
 from .gradient_theorem import BACKWARD_SHARE, GradientTheorem
 from .graphs import NetworkStep, SolverStep
-from .integration import CANCELLED, log_magnitude
+from .integration import CANCELLED
 from .inversion import SpectrogramInverter
-from .refinement import INAUDIBLE, counts, overlap_scale
+from .refinement import INAUDIBLE, REOPENED, counts, overlap_scale
 from .stft import ENVELOPE_FLOOR, analysis
 from .streaming import InversionStream
 
@@ -119,7 +119,7 @@ def describe(inverter):
     point = {
         "past": getattr(estimator, "history", 1),
         "stride": inverter.stride,
-        "answers": getattr(estimator, "answers", 1),
+        "about": sorted(int(x) for x in getattr(estimator, "about", [0])),
         "lookahead": estimator.lookahead,
     }
     if isinstance(estimator, GradientTheorem):
@@ -132,10 +132,13 @@ def describe(inverter):
         }
     else:
         point = {"kind": "network", **point}
+    new = inverter.stride + inverter.delay
     return {
         "format": 1,
         "stft": stft,
         "estimator": point,
+        "lookahead": inverter.lookahead,
+        "reanswered": inverter.reanswered,
         "power": inverter.power,
         "real_bins": list(config.real_bins),
         "envelope_floor": ENVELOPE_FLOOR,
@@ -143,10 +146,10 @@ def describe(inverter):
             "iterations": inverter.refinements,
             "cancelled": CANCELLED,
             "inaudible": INAUDIBLE,
-            "counts": counts(point["answers"], inverter.stride),
-            "scale": overlap_scale(
-                config, point["answers"], inverter.stride
-            ).tolist(),
+            "reopened": REOPENED,
+            "delay": inverter.delay,
+            "counts": counts(new, inverter.stride),
+            "scale": overlap_scale(config, new, inverter.stride).tolist(),
         },
         "limits": LIMITS,
         "sizes": sizes(inverter),
@@ -167,13 +170,15 @@ def sizes(inverter):
     """
     config, estimator = inverter.config, inverter.estimator
     stride = inverter.stride
-    # Log-magnitudes that the next pass needs, those of the frame before and
-    # its cosines and sines, magnitudes that wait; windowed samples, their
+    # Log-magnitudes that the next pass needs; magnitudes that wait; those of
+    # the frames before, with their cosines and sines; windowed samples, their
     # envelope, and what the refinement, if any, has heard.
     frames = getattr(estimator, "history", 1) + estimator.lookahead
-    frames += 3 + max(estimator.lookahead, stride - 1)
-    tails = 2 + (inverter.refinements > 0)
-    numbers = frames * config.num_bins + tails * config.synthesis_latency
+    frames += max(inverter.lookahead, stride - 1) + 3 * REOPENED
+    numbers = frames * config.num_bins + 2 * config.synthesis_latency
+    if inverter.refinements:
+        numbers += config.synthesis_latency
+        numbers += REOPENED * (config.hop_length + config.win_length)
     parameters = sum(x.numel() for x in estimator.parameters())
     rate = config.sample_rate / config.hop_length
     latency = inverter.latency
@@ -217,20 +222,21 @@ def test_vectors(inverter):
     frames = magnitude.shape[1]
     # The end of a stream repeats its last frame.
     ahead = magnitude[:, -1:].expand(-1, inverter.lookahead, -1)
-    derivatives, _ = inverter.estimator(
-        log_magnitude(torch.cat([magnitude, ahead], dim=1))
-    )
+    known, _ = inverter.estimate(torch.cat([magnitude, ahead], dim=1))
+    derivatives, _, log_mag = known
     zeros = torch.zeros_like(derivatives.time)
     vectors = {
         name: (zeros if x is None else x)[0, :frames]
         for name, x in zip(NAMES, derivatives)
     }
-    stft = inverter.invert(magnitude)
+    inverted, state = inverter.step(magnitude)
+    stft = torch.cat([inverted.stft, inverter.flush(state).stft], dim=1)
     phase = (stft * config.centre_phasor(stft.dtype)).angle()
     stream = InversionStream(inverter)
     samples = [stream.push(x) for x in magnitude.split(1, dim=1)]
     vectors["magnitude"] = magnitude[0]
-    vectors["log_magnitude"] = log_magnitude(magnitude)[0]
+    first = 1 if derivatives.again is None else 2
+    vectors["log_magnitude"] = log_mag[0, first : first + frames]
     vectors["phase"] = phase[0]
     vectors["samples"] = torch.cat([*samples, stream.flush()], dim=1)[0]
     return {name: x.numpy() for name, x in vectors.items()}

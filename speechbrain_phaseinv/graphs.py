@@ -39,20 +39,21 @@ class NetworkStep(torch.nn.Module):
         Returns
         -------
         time, frequency : torch.Tensor, [1, answers, freq]
-            Of the next `stride` frames and, if the estimator is provisional,
-            of the one after.
+            Of the next `stride` frames and, if the estimator answers for them
+            too, of the one before, or of the one after.
         time_confidence, frequency_confidence : torch.Tensor
             The same shape.
         state : torch.Tensor
             For the next call.
         """
         derivatives, state = self.estimator(log_magnitude, state)
-        *found, ahead = derivatives
-        zeros = torch.zeros_like(found[0])
-        found = [zeros if x is None else x for x in found]
-        if ahead is not None:
-            pairs = zip(found, ahead)
-            found = [x if y is None else torch.cat([x, y], 1) for x, y in pairs]
+        answers = derivatives.again, derivatives, derivatives.ahead
+        parts = []
+        for found in answers:
+            if found is not None:
+                zeros = torch.zeros_like(found.time)
+                parts.append([zeros if x is None else x for x in found[:4]])
+        found = [torch.cat(x, dim=1) for x in zip(*parts)]
         return (*found, state)
 
 

@@ -1,18 +1,25 @@
 """Magnitudes in, complex spectrogram and waveform out: the whole chain."""
 
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import torch
 
 from . import recursion
 from .gradient_theorem import GradientTheorem
-from .integration import integrate, log_magnitude, phase_weights
+from .integration import log_magnitude
 from .pretrained import (
     available_pretrained,
     find_pretrained,
     load_pretrained,
 )
-from .stft import StftConfig, synthesis
+from .refinement import REOPENED, Heard, silence
+from .stft import (
+    StftConfig,
+    overlap_add,
+    overlap_add_step,
+    synthesis_flush,
+    uncentred_analysis,
+)
 
 # A whole spectrogram is inverted as a stream of such blocks: an hour then needs
 # no more memory than its spectrogram, and the samples are the same.
@@ -30,19 +37,31 @@ class InverterState(NamedTuple):
     ----------
     estimator : Any
         The state of the estimator of phase derivatives.
-    magnitude : torch.Tensor, [batch, 1 + waiting, freq]
-        Magnitudes of the last frame inverted, then of those that wait for
-        their look-ahead.
-    phasor : torch.Tensor, [batch, freq], complex
-        The unit phasors of the last frame inverted, centre-referred.
-    overlap : torch.Tensor, [batch, win_length - hop_length], optional
-        With refinements: overlap-add of the frames inverted so far.
+    waiting : torch.Tensor, [batch, waiting, freq]
+        Magnitudes of the frames that wait for their look-ahead.
+    heard : Heard
+        What the refinement knows of the frames before.
     """
 
     estimator: Any
-    magnitude: torch.Tensor
-    phasor: torch.Tensor
-    overlap: Optional[torch.Tensor] = None
+    waiting: torch.Tensor
+    heard: Heard
+
+
+class Inverted(NamedTuple):
+    """Frames that are inverted.
+
+    Attributes
+    ----------
+    stft : torch.Tensor, [batch, ready, freq], complex
+        Their spectra, in the convention of `torch.stft`.
+    added : torch.Tensor, [batch, ready, win_length]
+        What they add to the signal, for `stft.overlap_add_step`: the windowed
+        frames and, with refinements, what they change of those before.
+    """
+
+    stft: torch.Tensor
+    added: torch.Tensor
 
 
 class SpectrogramInverter(torch.nn.Module):
@@ -57,13 +76,14 @@ class SpectrogramInverter(torch.nn.Module):
     config : StftConfig
         The transform.
     lookahead : int
-        0 or 1: the frames that a frame waits for.
+        0 or 1: the frames that a hop of samples waits for.
     estimator : str or torch.nn.Module
         What predicts the phase's derivatives: "network", the packaged
         weights for this transform; "gradient", the gradient theorem, for any
         transform; "auto", the first where there are weights, and else the
-        second; or an estimator of your own, whose look-ahead then counts.
-        `method` says what it is.
+        second; or an estimator of your own, whose look-ahead then counts,
+        unless it is provisional: such a network does without, too. `method`
+        says what it is.
     paired : bool
         With "network" and one frame of look-ahead: predict two frames at a
         time, at half the cost.
@@ -114,6 +134,11 @@ class SpectrogramInverter(torch.nn.Module):
         if refinements < 0:
             raise ValueError(f"refinements must be >= 0, got {refinements}.")
         self.refinements = refinements
+        # The newest frame of a provisional network is heard at once, and
+        # answered for once more, or else it only looks ahead.
+        provisional = getattr(estimator, "provisional", False)
+        self.delay = int(provisional and lookahead > 0)
+        self.reanswered = int(provisional and lookahead == 0)
 
     def extra_repr(self):
         """For ``print``: the method, and what it works on."""
@@ -121,12 +146,12 @@ class SpectrogramInverter(torch.nn.Module):
 
     @property
     def lookahead(self):
-        """Frames that a frame waits for before it is inverted."""
-        return self.estimator.lookahead
+        """Frames that a hop waits for before it comes out."""
+        return self.estimator.lookahead - self.reanswered
 
     @property
     def stride(self):
-        """Frames that come out at a time."""
+        """Hops that come out at a time."""
         return getattr(self.estimator, "stride", 1)
 
     @property
@@ -156,13 +181,16 @@ class SpectrogramInverter(torch.nn.Module):
         -------
         waveform : torch.Tensor, [batch, length]
         """
-        stft = self.invert(magnitude, lengths)
+        magnitude = self._check(magnitude)
         if lengths is not None:
             lengths = self._check_lengths(lengths, magnitude)
-        return synthesis(stft, self.config, length, lengths)
+        added = self._invert(magnitude, lengths).added
+        return overlap_add(added, self.config, length, lengths)
 
     def invert(self, magnitude, lengths=None):
         """As `forward`, but the complex spectrogram.
+
+        With refinements, its phases are those of the waveform, analysed.
 
         Returns
         -------
@@ -170,23 +198,34 @@ class SpectrogramInverter(torch.nn.Module):
             In the convention of `torch.stft`; zero in padding.
         """
         magnitude = self._check(magnitude)
-        if magnitude.shape[1] == 0:
-            return magnitude.to(magnitude.dtype.to_complex())
-        if lengths is None:
-            pieces, state = [], None
-            for block in magnitude.split(BLOCK_FRAMES, dim=1):
-                stft, state = self.step(block, state)
-                pieces.append(stft)
-            return torch.cat([*pieces, self.flush(state)], dim=1)
-        # The end of a stream repeats its last frame; so does padding.
-        lengths = self._check_lengths(lengths, magnitude)
-        steps = torch.arange(magnitude.shape[1], device=magnitude.device)
-        last = (lengths - 1).clamp_min(0).unsqueeze(-1)
-        index = torch.minimum(steps.expand(len(lengths), -1), last)
-        index = index.unsqueeze(-1).expand_as(magnitude)
-        stft = self.invert(magnitude.gather(1, index))
-        padding = (steps >= lengths.unsqueeze(-1)).unsqueeze(-1)
-        return stft.masked_fill(padding, 0)
+        valid = None
+        if lengths is not None:
+            lengths = self._check_lengths(lengths, magnitude)
+            steps = torch.arange(magnitude.shape[1], device=magnitude.device)
+            valid = steps < lengths.unsqueeze(-1)
+        stft, added = self._invert(magnitude, lengths)
+        if self.refinements:
+            stft = magnitude * _direction(added, self.config, valid)
+        if valid is not None:
+            stft = stft.masked_fill(~valid.unsqueeze(-1), 0)
+        return stft
+
+    def _invert(self, magnitude, lengths=None):
+        """All frames of whole spectrograms, `Inverted`."""
+        if lengths is not None and magnitude.numel():
+            # The end of a stream repeats its last frame; so does padding.
+            steps = torch.arange(magnitude.shape[1], device=magnitude.device)
+            last = (lengths - 1).clamp_min(0).unsqueeze(-1)
+            index = torch.minimum(steps.expand(len(lengths), -1), last)
+            index = index.unsqueeze(-1).expand_as(magnitude)
+            magnitude = magnitude.gather(1, index)
+        pieces, state = [], None
+        for block in magnitude.split(BLOCK_FRAMES, dim=1):
+            piece, state = self.step(block, state)
+            pieces.append(piece)
+        if state is not None:
+            pieces.append(self.flush(state))
+        return Inverted(*(torch.cat(x, dim=1) for x in zip(*pieces)))
 
     def step(self, magnitude, state=None):
         """Invert the next frames of a stream.
@@ -200,65 +239,78 @@ class SpectrogramInverter(torch.nn.Module):
 
         Returns
         -------
-        stft : torch.Tensor, [batch, ready, freq], complex
+        inverted : Inverted
             The frames whose look-ahead has come.
         state : InverterState
             For the next call, or `flush`.
         """
         magnitude = self._check(magnitude)
         if magnitude.shape[1] == 0:
-            return magnitude.to(magnitude.dtype.to_complex()), state
+            return self._nothing(magnitude), state
+        known, state = self.estimate(magnitude, state)
+        passes = recursion.arrange(*known, self.power, self.stride)
+        ready = passes.time.shape[1] * self.stride
+        phasors, added, heard = recursion.run(
+            passes,
+            self.config,
+            self.refinements,
+            self.stride,
+            self.delay,
+            state.heard,
+            self.backend,
+        )
+        to_start = self.config.start_phasor(phasors.dtype, phasors.device)
+        stft = state.waiting[:, :ready] * phasors * to_start
+        state = state._replace(waiting=state.waiting[:, ready:], heard=heard)
+        return Inverted(stft, added), state
+
+    def estimate(self, magnitude, state=None):
+        """What the estimator says of the next frames.
+
+        Arguments
+        ---------
+        magnitude, state
+            As for `step`.
+
+        Returns
+        -------
+        known : tuple
+            Derivatives, magnitudes and their logarithms, for
+            `recursion.arrange`.
+        state : InverterState
+            That after the estimate, the frames still waiting.
+        """
         if state is None:
-            # Before the stream there was the same sound, of phase zero and
-            # far too soft (120 dB) to decide anything but a constant phase.
-            before = 1e-6 * magnitude[:, :1]
-            phasor = torch.ones_like(
-                before[:, 0], dtype=magnitude.dtype.to_complex()
-            )
-            state = InverterState(None, before, phasor)
-        # The frame before, those that have waited, those that come.
-        frames = torch.cat([state.magnitude, magnitude], dim=1)
+            heard = silence(magnitude[:, 0], self.config)
+            state = InverterState(None, magnitude[:, :0], heard)
+        # The frames before, those that have waited, those that come.
+        before = state.heard.magnitude, state.waiting
+        frames = torch.cat([*before, magnitude], dim=1)
         log_mag = log_magnitude(frames)
-        derivatives, estimator = self.estimator(
-            log_mag[:, -magnitude.shape[1] :], state.estimator
-        )
-        ready = derivatives.time.shape[1]
-        phasor, overlap = state.phasor, state.overlap
-        if self.refinements == 0:
-            here, before = log_mag[:, 1 : 1 + ready], log_mag[:, :ready]
-            weights = phase_weights(here, before, derivatives, self.power)
-            phasors = integrate(
-                derivatives, *weights, self.config, phasor, self.backend
-            )
-        else:
-            phasors, overlap = recursion.run(
-                recursion.arrange(
-                    derivatives, frames, log_mag, self.power, self.stride
-                ),
-                self.config,
-                self.refinements,
-                self.stride,
-                phasor,
-                overlap,
-                self.backend,
-            )
-        state = InverterState(
-            estimator,
-            frames[:, ready:],
-            phasors[:, -1] if ready else phasor,
-            overlap,
-        )
-        start = self.config.start_phasor(phasors.dtype, phasors.device)
-        return frames[:, 1 : 1 + ready] * phasors * start, state
+        new = log_mag[:, -magnitude.shape[1] :]
+        if self.reanswered and state.estimator is None:
+            new = torch.cat([new[:, :1], new], dim=1)  # there before, too
+        derivatives, estimator = self.estimator(new, state.estimator)
+        reanswered = self.reanswered or derivatives.again is not None
+        seen = slice(REOPENED - 1 - reanswered, None)
+        known = derivatives, frames[:, seen], log_mag[:, seen]
+        waiting = frames[:, REOPENED:]
+        return known, state._replace(estimator=estimator, waiting=waiting)
 
     def flush(self, state):
         """Invert the frames that still wait, as if the last one went on."""
-        waiting = state.magnitude.shape[1] - 1
+        waiting = state.waiting.shape[1]
         if waiting == 0:
-            return state.magnitude[:, 1:].to(state.phasor.dtype)
-        ahead = state.magnitude[:, -1:].expand(-1, self.lookahead, -1)
-        stft, _ = self.step(ahead, state)
-        return stft[:, :waiting]
+            return self._nothing(state.waiting)
+        ahead = state.waiting[:, -1:].expand(-1, self.lookahead, -1)
+        inverted, _ = self.step(ahead, state)
+        return Inverted(*(x[:, :waiting] for x in inverted))
+
+    def _nothing(self, magnitude):
+        """No frame."""
+        stft = magnitude[:, :0].to(magnitude.dtype.to_complex())
+        shape = len(magnitude), 0, self.config.win_length
+        return Inverted(stft, magnitude.new_zeros(shape))
 
     def _check(self, magnitude):
         """A valid magnitude [batch, time, freq], or an error that helps."""
@@ -307,6 +359,23 @@ class SpectrogramInverter(torch.nn.Module):
                 f"lengths must lie in [0, {time}], got {lengths.tolist()}."
             )
         return lengths
+
+
+def _direction(added, config, valid):
+    """Unit phasors of the signal's frames; one where there is nothing."""
+    nothing = None if valid is None else valid[:, :0]
+    _, state = overlap_add_step(added[:, :0], config, valid=nothing)
+    # The samples before the first frame's centre are wanted, too.
+    state = state._replace(skip=0)
+    head, state = overlap_add_step(added, config, state, valid)
+    signal = torch.cat([head, synthesis_flush(config, state)], dim=1)
+    start = config.window_offset
+    around = start, config.n_fft - config.win_length - start
+    signal = torch.nn.functional.pad(signal, around)
+    rebuilt = uncentred_analysis(signal, config)
+    size = rebuilt.abs()
+    known = size > torch.finfo(size.dtype).tiny
+    return torch.where(known, rebuilt / torch.where(known, size, 1), 1)
 
 
 def _build(choice, config, lookahead, paired):

@@ -38,12 +38,11 @@ class Inversion:
     @torch.no_grad()
     def __call__(self, magnitude, length):
         """Magnitude [batch, time, freq] to waveform [batch, length]."""
+        if self.n_iter == 0:
+            return self.inverter(magnitude, length=length)
         config = self.inverter.config
         stft = self.inverter.invert(magnitude)
-        if self.n_iter:
-            stft = griffin_lim(
-                magnitude, config, stft, self.n_iter, length=length
-            )
+        stft = griffin_lim(magnitude, config, stft, self.n_iter, length=length)
         return synthesis(stft, config, length)
 
     @property

@@ -97,6 +97,9 @@ class PhaseDerivativeNet(torch.nn.Module):
         With a look-ahead of 1: say also what can be said so far of the frame
         in the look-ahead, for `refinement`. It comes as `ahead`, beside the
         derivatives.
+    again : bool
+        Paired only: answer once more for the last frame of the pass before,
+        which had nothing ahead then.
     refinements : int
         Iterations of `refinement` a pass that the weights are made for, and
         that `SpectrogramInverter` does by itself.
@@ -134,6 +137,7 @@ class PhaseDerivativeNet(torch.nn.Module):
         prior=True,
         confidences=True,
         provisional=False,
+        again=False,
         refinements=0,
     ):
         super().__init__()
@@ -148,6 +152,11 @@ class PhaseDerivativeNet(torch.nn.Module):
                 "a paired network sees both frames of a pass at their best: "
                 "it cannot be provisional too."
             )
+        if again and not (paired and history > 1):
+            raise ValueError(
+                "only a paired network with a history of two frames or more "
+                f"answers again, got paired={paired!r}, history={history}."
+            )
         if refinements < 0:
             raise ValueError(f"refinements must be >= 0, got {refinements}.")
         if kernel_size % 2 == 0 or history < 1:
@@ -159,6 +168,7 @@ class PhaseDerivativeNet(torch.nn.Module):
         self.lookahead = int(lookahead)
         self.paired = bool(paired)
         self.provisional = bool(provisional)
+        self.again = bool(again)
         self.refinements = int(refinements)
         self.history = int(history)
         # All that tells one architecture from another.
@@ -172,13 +182,17 @@ class PhaseDerivativeNet(torch.nn.Module):
             "prior": prior,
             "confidences": confidences,
             "provisional": self.provisional,
+            "again": self.again,
             "refinements": self.refinements,
         }
         # A pass sees `window` frames and answers for `answers` of them; the
         # next begins `stride` frames later.
         self.window = self.history + 1 + self.lookahead
         self.stride = 2 if paired else 1
-        self.answers = 2 if paired or provisional else 1
+        # Which frames the answers are about, from the current one.
+        self.about = [0, 1] if paired or provisional else [0]
+        self.about = np.array(self.about + [-1] * again)
+        self.answers = len(self.about)
         self.outputs = 4 if confidences else 2
         self.first = torch.nn.Conv2d(
             self.window, channels, (1, 3), padding=(0, 1)
@@ -187,10 +201,9 @@ class PhaseDerivativeNet(torch.nn.Module):
             *(GatedBlock(channels, kernel_size, d) for d in dilations)
         )
         self.last = torch.nn.Conv2d(channels, self.outputs * self.answers, 1)
-        # Of two, only the first frame sees one ahead.
         self.theorems = torch.nn.ModuleList(
-            GradientTheorem(config, ahead)
-            for ahead in ((1, 0) if self.answers == 2 else (lookahead,))
+            GradientTheorem(config, int(frame < lookahead))
+            for frame in self.about
         )
         scale = torch.nn.Parameter(torch.ones(2)) if prior else None
         self.register_parameter("prior_scale", scale)
@@ -238,7 +251,11 @@ class PhaseDerivativeNet(torch.nn.Module):
             here, ahead = made.unbind(3)
             found = PhaseDerivatives(*here, ahead=PhaseDerivatives(*ahead))
         else:
-            found = PhaseDerivatives(*made.flatten(2, 3))
+            pair = made[:, :, :, : self.stride].flatten(2, 3)
+            found = PhaseDerivatives(*pair)
+            if self.again:
+                again = PhaseDerivatives(*made[:, :, :, -1])
+                found = found._replace(again=again)
         return found, frames[:, ready:]
 
     def _make(self, frames, passes):
@@ -279,8 +296,8 @@ class PhaseDerivativeNet(torch.nn.Module):
         That of an answer ends with the last frame that the pass sees.
         """
         found = []
-        for i, theorem in enumerate(self.theorems):
-            start = self.history - 1 + i
+        for frame, theorem in zip(self.about, self.theorems):
+            start = self.history - 1 + frame
             stop = start + (passes - 1) * self.stride + 2 + theorem.lookahead
             estimates = theorem.estimate(frames[:, start:stop])
             found.append([x[:, :: self.stride] for x in estimates])
@@ -311,6 +328,7 @@ class PhaseDerivativeNet(torch.nn.Module):
         _network.run(
             frames.numpy(),
             (self.history, self.window, self.stride),
+            self.about,
             STEP_SCALE,
             *self._arrays(parameters),
             output.numpy(),

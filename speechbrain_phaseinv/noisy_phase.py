@@ -27,13 +27,10 @@ gain, such as a soft mask, does not turn the phase, and what it gives is best
 heard with the phase of the recording. What counts is |Y| - |S| / g.
 """
 
-import math
-
 import torch
 
 from . import recursion
 from .derivatives import expected_advance
-from .integration import log_magnitude
 
 # Share of a bin that is never believed to be free of noise: an enhancer's
 # magnitude is not known better. This, and the next, were chosen on validation
@@ -42,9 +39,6 @@ DOUBT = 0.003
 
 # Bins over which gain and noise are averaged, odd.
 AROUND = 7
-
-# What stood before the first frame, logarithm: as in `SpectrogramInverter`.
-SOFTLY = math.log(1e-6)
 
 
 def signal_to_noise(magnitude, noisy_magnitude):
@@ -96,53 +90,45 @@ def invert_towards(inverter, magnitude, observed, trust):
 
     Returns
     -------
-    phasors : torch.Tensor, [batch, time, freq], complex
-        Centre-referred.
+    added : torch.Tensor, [batch, time, win_length]
+        What each frame adds to the signal, for `stft.overlap_add`.
     """
     config, count = inverter.config, magnitude.shape[1]
-    # The last frame goes on, for the look-ahead; the first, softly, was there
-    # before: as in `SpectrogramInverter`.
-    ahead = [magnitude[:, -1:]] * inverter.lookahead
-    before = math.exp(SOFTLY) * magnitude[:, :1]
-    magnitude = torch.cat([before, magnitude, *ahead], dim=1)
-    log_mag = log_magnitude(magnitude)
-    derivatives, _ = inverter.estimator(log_mag[:, 1:])
-    passes = recursion.arrange(
-        derivatives, magnitude, log_mag, inverter.power, inverter.stride
-    )
-    # Past the end nothing was observed.
-    rest = (0, 0, 0, 1 + inverter.lookahead)
+    # The last frame goes on, for the look-ahead.
+    ahead = magnitude[:, -1:].expand(-1, inverter.lookahead, -1)
+    magnitude = torch.cat([magnitude, ahead], dim=1)
+    known, state = inverter.estimate(magnitude)
+    derivatives, magnitude, log_mag = known
+    passes = recursion.arrange(*known, inverter.power, inverter.stride)
+    # Before the start and past the end nothing was observed.
+    past = log_mag.shape[1] - ahead.shape[1] - count
+    rest = (0, 0, past, ahead.shape[1])
     observed = torch.nn.functional.pad(observed, rest)
     trust = torch.nn.functional.pad(trust, rest)
 
-    def drawn(found, first):
-        """Where the noisy phases draw the frames from `first` on, how far."""
-        time = found.time.shape[1]
-        here = slice(first, first + time)
-        rise = log_mag[:, 1:][:, here] - log_mag[:, here]
+    def drawn(found, here, before):
+        """Where the noisy phases draw these frames, and how far."""
         # The noisy phase knows nothing of the frame before, nor how well the
         # phase's advance is known: both go out of its weight.
-        ratio = inverter.power * rise
+        ratio = inverter.power * (log_mag[:, here] - log_mag[:, before])
         if found.time_confidence is not None:
             ratio = ratio - found.time_confidence
         ratio = trust[:, here] * ratio.clamp(-60, 60).exp()
-        advance = expected_advance(config, found.time.dtype, rise.device)
+        advance = expected_advance(config, found.time.dtype, ratio.device)
         angle = found.time + advance
         back = torch.polar(torch.ones_like(angle), -angle)
         return observed[:, here] * back, ratio
 
-    frames, others = drawn(derivatives, 0), [None, None]
-    if derivatives.ahead is not None:
-        others = drawn(derivatives.ahead, 1)
-    target, ratio = (
-        recursion.by_passes(*x, inverter.stride) for x in zip(frames, others)
-    )
-    phasors, _ = recursion.run(
+    stride = inverter.stride
+    target, ratio = recursion.for_answers(drawn, derivatives, stride)
+    _, added, _ = recursion.run(
         passes._replace(anchor=passes.anchor * (1 + ratio)),
         config,
         inverter.refinements,
-        inverter.stride,
-        backend=inverter.backend,
+        stride,
+        inverter.delay,
+        state.heard,
+        inverter.backend,
         drawn=(target, ratio / (1 + ratio)),
     )
-    return phasors[:, :count]
+    return added[:, :count]

@@ -19,11 +19,22 @@ from .integration import (
     real_bins,
     to_arrays,
 )
-from .refinement import INAUDIBLE, counts, overlap_scale, refine
+from .refinement import (
+    INAUDIBLE,
+    REOPENED,
+    Heard,
+    counts,
+    overlap_scale,
+    refine,
+    silence,
+)
+from .stft import windowed_frames
 
 
 class Passes(NamedTuple):
-    """What is known of frames, by passes; [batch, passes, open, freq] each.
+    """What is known of frames, by passes; [batch, passes, answers, freq] each.
+
+    A pass has answers for the newest frames, in order of time.
 
     Attributes
     ----------
@@ -41,26 +52,31 @@ class Passes(NamedTuple):
     magnitude: torch.Tensor
 
 
-def by_passes(frames, ahead, stride):
-    """Arrange values of frames by passes: [batch, passes, open, freq].
+def by_passes(frames, ahead=None, again=None, stride=1):
+    """Arrange values of frames by passes: [batch, passes, answers, freq].
 
     Arguments
     ---------
     frames : torch.Tensor, [batch, time, freq]
-        Of the frames that are committed.
-    ahead : torch.Tensor, [batch, time, freq], or None
-        Of the frame after each, where that is open too.
+        Of the frames, `stride` a pass.
+    ahead : torch.Tensor, [batch, time, freq], optional
+        Of the frame after each, where a pass answers for that too.
+    again : torch.Tensor, [batch, passes, freq], optional
+        Of the frame before each pass, likewise.
     stride : int
-        Frames a pass, where none is ahead.
+        Frames a pass.
 
     Example
     -------
-    >>> by_passes(torch.zeros(1, 6, 257), None, stride=2).shape
+    >>> by_passes(torch.zeros(1, 6, 257), stride=2).shape
     torch.Size([1, 3, 2, 257])
     """
     if ahead is not None:
         return torch.stack([frames, ahead], dim=2)
-    return frames.unflatten(1, (-1, stride))
+    passes = frames.unflatten(1, (-1, stride))
+    if again is not None:
+        passes = torch.cat([again.unsqueeze(2), passes], dim=2)
+    return passes
 
 
 def arrange(derivatives, magnitude, log_mag, power=1.0, stride=1):
@@ -69,34 +85,66 @@ def arrange(derivatives, magnitude, log_mag, power=1.0, stride=1):
     Arguments
     ---------
     derivatives : PhaseDerivatives
-        Derivatives of the frames, [batch, time, freq]. The frames `ahead`, if
-        it says something of them, are open too.
-    magnitude, log_mag : torch.Tensor, [batch, 1 + time or more, freq]
-        Magnitudes, and their logarithms, of the frame before, of the frames,
-        and of the one after if there are derivatives `ahead`.
+        Derivatives of the frames, [batch, time, freq], and, if it says
+        something of them, of the frames `ahead` and `again`.
+    magnitude, log_mag : torch.Tensor, [batch, before + time or more, freq]
+        Magnitudes, and their logarithms, of the frame before (two, if there
+        are derivatives `again`), of the frames, and of the one after if there
+        are derivatives `ahead`.
     power : float
         As for `phase_weights`.
     stride : int
-        Frames a pass, open together; 2 for a paired network.
+        Frames a pass; 2 for a paired network.
 
     Returns
     -------
     passes : Passes
     """
-    time = derivatives.time.shape[1]
 
-    def known(found, first):
-        here = log_mag[:, first : first + time]
-        before = log_mag[:, first - 1 : first - 1 + time]
-        weights = phase_weights(here, before, found, power)
-        size = magnitude[:, first : first + time]
-        return found.time, found.frequency, *weights, size
+    def known(found, here, before):
+        levels = log_mag[:, here], log_mag[:, before]
+        weights = phase_weights(*levels, found, power)
+        return found.time, found.frequency, *weights, magnitude[:, here]
 
-    frames = known(derivatives, 1)
-    ahead = [None] * len(frames)
-    if derivatives.ahead is not None:
-        ahead = known(derivatives.ahead, 2)
-    return Passes(*(by_passes(*x, stride) for x in zip(frames, ahead)))
+    return Passes(*for_answers(known, derivatives, stride))
+
+
+def for_answers(function, derivatives, stride):
+    """Values of the frames that an estimator answers for, by passes.
+
+    Arguments
+    ---------
+    function : callable
+        Given derivatives of frames, and where, in arrays of frames as those
+        of `arrange`, these frames are and those before them, it returns some
+        values, [batch, time, freq].
+    derivatives : PhaseDerivatives
+        Of the frames, and those ahead and again, if any.
+    stride : int
+        Frames a pass.
+
+    Returns
+    -------
+    values : list of torch.Tensor, [batch, passes, answers, freq]
+    """
+    first = 1 if derivatives.again is None else 2
+    asked = (
+        (derivatives, first, 1),
+        (derivatives.ahead, first + 1, 1),
+        (derivatives.again, first - 1, stride),
+    )
+    found = []
+    for answer, begin, step in asked:
+        if answer is None:
+            found.append(None)
+            continue
+        stop = begin + step * answer.time.shape[1]
+        here = slice(begin, stop, step)
+        before = slice(begin - 1, stop - 1, step)
+        found.append(function(answer, here, before))
+    count = len(found[0])
+    found = ([None] * count if x is None else x for x in found)
+    return [by_passes(*x, stride) for x in zip(*found)]
 
 
 def run(
@@ -104,8 +152,8 @@ def run(
     config,
     n_iter,
     stride=1,
-    phasor=None,
-    overlap=None,
+    delay=0,
+    heard=None,
     backend="auto",
     drawn=None,
 ):
@@ -122,44 +170,54 @@ def run(
     n_iter : int
         Iterations a pass.
     stride : int
-        How many of a pass's open frames are committed.
-    phasor : torch.Tensor, [batch, freq], complex, optional
-        Unit phasors of the frame before, as for `integrate`.
-    overlap : torch.Tensor, [batch, win_length - hop_length], optional
-        Overlap-add of the frames before, as the last call returned it; none
-        at the start of a stream.
+        Hops that a pass emits.
+    delay : int
+        0, or 1: the newest frame of a pass only looks ahead.
+    heard : Heard, optional
+        What the last call returned; None at the start of a stream.
     backend : str
         As in `tridiagonal.solve_ladder`.
-    drawn : tuple of torch.Tensor, [batch, passes, open, freq], optional
+    drawn : tuple of torch.Tensor, [batch, passes, answers, freq], optional
         Complex targets, and a share in [0, 1]: before its least squares, a
         frame's predecessor is drawn by so much towards the target.
 
     Returns
     -------
     phasors : torch.Tensor, [batch, passes * stride, freq], complex
-        ``exp(1j * phase)``, centre-referred.
-    overlap : torch.Tensor, [batch, win_length - hop_length]
-        For the next call; with no iterations, and nothing drawn, what it was.
+        ``exp(1j * phase)``, centre-referred, of the frames as they are
+        emitted.
+    frames : torch.Tensor, [batch, passes * stride, win_length]
+        What their hops add to the signal, for `stft.overlap_add_step`.
+    heard : Heard
+        For the next call. With no iterations, and nothing drawn, its signal
+        is what it was.
     """
     magnitude = passes.magnitude
-    if phasor is None:
-        phasor = magnitude.new_ones(
-            magnitude.shape[0],
-            magnitude.shape[3],
-            dtype=magnitude.dtype.to_complex(),
-        )
-    if overlap is None:
-        overlap = magnitude.new_zeros(len(magnitude), config.synthesis_latency)
-    if n_iter == 0 and drawn is None:  # whose gradient is compiled, too
-        given = [x[:, :, :stride].flatten(1, 2) for x in passes[:4]]
+    answers = magnitude.shape[2]
+    if heard is None:
+        heard = silence(magnitude[:, :1, 0].sum(1), config)
+    backend = tridiagonal.resolve(backend, magnitude)
+    if n_iter == 0 and drawn is None and answers == stride + delay:
+        # Frame after frame, with a gradient that is compiled, too.
+        given = [x[:, :, :stride].flatten(1, 2) for x in passes]
+        *given, magnitude = given
         derivatives, weights = PhaseDerivatives(*given[:2]), given[2:]
-        found = integrate(derivatives, *weights, config, phasor, backend)
-        return found, overlap
+        start = heard.phasors[:, -1]
+        found = integrate(derivatives, *weights, config, start, backend)
+        to_start = config.start_phasor(found.dtype, found.device)
+        frames = windowed_frames(magnitude * found * to_start, config)
+        known = torch.cat([heard.magnitude, magnitude], dim=1)
+        phasors = torch.cat([heard.phasors, found], dim=1)
+        heard = heard._replace(
+            magnitude=known[:, -REOPENED:], phasors=phasors[:, -REOPENED:]
+        )
+        return found, frames, heard
     if drawn is None:
-        drawn = phasor.new_empty(0, 0, 0, 0), magnitude.new_empty(0, 0, 0, 0)
-    given = *passes, phasor, overlap, *drawn
-    backend = tridiagonal.resolve(backend, phasor)
-    return _Recursion.apply(*given, config, n_iter, stride, backend)
+        nothing = magnitude.new_empty(0, 0, 0, 0)
+        drawn = nothing.to(magnitude.dtype.to_complex()), nothing
+    settings = config, n_iter, stride, delay, backend
+    found = _Recursion.apply(*passes, *heard, *drawn, *settings)
+    return *found[:2], Heard(*found[2:])
 
 
 class _Recursion(torch.autograd.Function):
@@ -167,9 +225,9 @@ class _Recursion(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, *inputs):
-        *tensors, config, n_iter, stride, backend = inputs
+        *tensors, config, n_iter, stride, delay, backend = inputs
         ctx.save_for_backward(*tensors)
-        ctx.settings = config, n_iter, stride, backend
+        ctx.settings = config, n_iter, stride, delay, backend
         return (_run_numba if backend == "numba" else _run_torch)(*inputs)
 
     @staticmethod
@@ -182,8 +240,13 @@ class _Recursion(torch.autograd.Function):
         ]
         with torch.enable_grad():
             outputs = _run_torch(*tensors, *ctx.settings)
+        pairs = [x for x in zip(outputs, gradients) if x[0].requires_grad]
         leaves = [x for x in tensors if x.requires_grad]
-        found = iter(torch.autograd.grad(outputs, leaves, gradients))
+        outputs, gradients = zip(*pairs)
+        found = torch.autograd.grad(
+            outputs, leaves, gradients, allow_unused=True
+        )
+        found = iter(found)
         found = [next(found) if needed else None for needed in wanted]
         return *found, *[None] * len(ctx.settings)
 
@@ -191,42 +254,57 @@ class _Recursion(torch.autograd.Function):
 def _run_numba(*inputs):
     from . import _recursion
 
-    *tensors, config, n_iter, stride, _ = inputs
-    *passes, phasor, overlap, target, share = tensors
-    batch, count, open_frames, freq = passes[0].shape
-    dtype, hop = overlap.dtype, config.hop_length
-    window = config.window_tensor(dtype).numpy()
-    frame = window, config.window_offset, hop, config.n_fft
-    scale = overlap_scale(config, open_frames, stride, dtype)
-    missing = config.win_length + hop - len(scale)
-    scale = torch.nn.functional.pad(scale, (0, missing))
-    shares = *counts(open_frames, stride), 0.0
-    heard = overlap.detach().cpu().clone()
-    done = torch.empty(batch, count * stride, freq, dtype=phasor.dtype)
+    *tensors, config, n_iter, stride, delay, _ = inputs
+    passes, target, share = tensors[:5], *tensors[-2:]
+    magnitude, *heard = tensors[5:-2]
+    batch, count, answers, freq = passes[0].shape
+    dtype, new = magnitude.dtype, stride + delay
+    frame = (
+        config.window_tensor(dtype).numpy(),
+        config.window_offset,
+        config.hop_length,
+        config.n_fft,
+    )
+    scale = overlap_scale(config, new, stride, dtype)
+    own = torch.contiguous_format
+    heard = [x.detach().cpu().clone(memory_format=own) for x in heard]
+    done = torch.empty(batch, count * stride, freq, dtype=heard[0].dtype)
+    added = torch.empty(batch, count * stride, config.win_length, dtype=dtype)
     _recursion.run(
         expected_advance(config, torch.float64).numpy(),
         real_bins(config).numpy(),
-        *to_arrays(*passes, phasor, target, share),
-        heard.numpy(),
+        *to_arrays(*passes, target, share, magnitude),
+        tuple(x.numpy() for x in heard),
         config.start_phasor(torch.complex128).numpy(),
         frame,
         scale.numpy(),
-        np.array(shares[:2]),
+        np.array(counts(new, stride)),
         n_iter,
         (CANCELLED, INAUDIBLE),
+        (stride, new),
         done.numpy(),
+        added.numpy(),
     )
-    return done.to(phasor.device), heard.to(overlap.device)
+    emitted = passes[4][:, :, answers - new : answers - delay].flatten(1, 2)
+    magnitude = torch.cat([magnitude, emitted], dim=1)[:, -REOPENED:]
+    device = magnitude.device
+    done, added, *heard = (x.to(device) for x in (done, added, *heard))
+    return done, added, magnitude, *heard
 
 
 def _run_torch(*inputs):
-    *tensors, config, n_iter, stride, backend = inputs
-    *passes, phasor, overlap, target, share = tensors
-    done = [phasor.new_zeros(len(phasor), 0, config.num_bins)]
+    *tensors, config, n_iter, stride, delay, backend = inputs
+    passes, target, share = tensors[:5], *tensors[-2:]
+    heard = Heard(*tensors[5:-2])
+    magnitude, phasors = heard.magnitude, heard.phasors
+    new, answers = stride + delay, passes[0].shape[2]
+    done = [phasors[:, :0]]
+    frames = [magnitude.new_empty(len(magnitude), 0, config.win_length)]
     for p in range(passes[0].shape[1]):
         *given, magnitude = (x[:, p] for x in passes)
         found = []
-        for j in range(magnitude.shape[1]):
+        phasor = heard.phasors[:, REOPENED + new - answers - 1]
+        for j in range(answers):
             if share.numel():
                 drawn = target[:, p, j] - phasor
                 phasor = phasor + share[:, p, j] * drawn
@@ -236,9 +314,14 @@ def _run_torch(*inputs):
                 integrate(derivatives, *weights, config, phasor, backend)
             )
             phasor = found[-1][:, 0]
-        found, overlap = refine(
-            torch.cat(found, dim=1), magnitude, config, overlap, n_iter, stride
+        found, added, heard = refine(
+            torch.cat(found, dim=1),
+            magnitude[:, answers - new :],
+            config,
+            heard,
+            n_iter,
+            stride,
         )
-        phasor = found[:, -1]
         done.append(found)
-    return torch.cat(done, dim=1), overlap
+        frames.append(added)
+    return torch.cat(done, dim=1), torch.cat(frames, dim=1), *heard

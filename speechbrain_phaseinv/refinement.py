@@ -1,27 +1,42 @@
-"""Consistency with the frames already out, one frame after the other.
+"""Consistency with the samples already out, one hop after the other.
 
 Least squares use what the magnitudes say of the phase's derivatives. The
 overlap says more: frames share most of their samples, so that one whose
-predecessors are known has little freedom left. Griffin and Lim (1984) go back
+neighbours are known has little freedom left. Griffin and Lim (1984) go back
 and forth between the wanted magnitudes and the nearest signal; Zhu, Beauregard
-and Wyse (IEEE TASLP 15, 2007; RTISI-LA) do so in real time. Frames before are
-*committed*, and stay as they are. Those under way are *open*: the current one
-and, where the estimator has an answer for it, the one in the look-ahead, which
-counts for what it asks of the current one, and is estimated anew when its turn
-comes.
+and Wyse (IEEE TASLP 15, 2007; RTISI-LA) do so in real time, frame by frame.
 
-An iteration adds the open frames to the overlap of the committed ones, as
-`stft.synthesis` does, transforms what came out, and keeps its phases. RTISI-LA
-starts from no phase at all and needs many; two or three are enough after
-the least squares.
+What is final, though, are the samples that are out, not the frames they came
+from. A pass whose first hop is h works on these frames:
+
+    h - 2, h - 1    *reopened*: heard already, but most of what they add to
+                    the signal is still to come
+    h, ...          those that the pass *emits*, one hop each
+    newest          with a `delay` of one hop, a frame that only looks ahead:
+                    it counts for half, and is estimated anew when its turn
+                    comes
+
+An iteration overlaps them, as `stft.synthesis` does, takes the samples before
+hop h as they are, transforms what came out, and keeps the phases of two frames
+that follow each other: first of the newest two, then of the pair one frame
+before, and so on to the oldest, and again. So each pair has what the last one
+found, and a frame goes on learning from those that come after it, while the
+latency is as without. RTISI-LA starts from no phase at all and needs many
+iterations; after the least squares, one such sweep is enough.
 """
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 
 from .config import steady_envelope
 from .integration import CANCELLED
+from .stft import windowed_frames
+
+# Frames that are heard already and worked on again. A third one, of which a
+# quarter is to come, gives nothing more.
+REOPENED = 2
 
 # The last open frame has none after it to overlap with. Where the sum of the
 # squared windows is below this part of its maximum, samples fade out rather
@@ -36,29 +51,73 @@ AHEAD_COUNT = 0.5
 INAUDIBLE = 1e-4
 
 
-def refine(phasors, magnitude, config, overlap, n_iter, commit=1):
+class Heard(NamedTuple):
+    """What a pass has to know of the frames before it.
+
+    Attributes
+    ----------
+    magnitude : torch.Tensor, [batch, REOPENED, freq]
+        Of the last frames that were emitted.
+    phasors : torch.Tensor, [batch, REOPENED, freq], complex
+        Their phases as they are now, centre-referred.
+    frames : torch.Tensor, [batch, REOPENED, win_length]
+        The same frames, windowed, as they have been added to the signal.
+    signal : torch.Tensor, [batch, REOPENED * hop + win_length - hop_length]
+        Overlap-add from the beginning of those frames: what is out, then what
+        still waits for frames.
+    """
+
+    magnitude: torch.Tensor
+    phasors: torch.Tensor
+    frames: torch.Tensor
+    signal: torch.Tensor
+
+
+def silence(magnitude, config):
+    """`Heard` at the start of a stream, [batch, freq] being its first frame.
+
+    Before it there was the same sound, of phase zero and far too soft (120 dB)
+    to decide anything but a constant phase.
+    """
+    before = 1e-6 * magnitude.unsqueeze(1).repeat(1, REOPENED, 1)
+    length = config.win_length
+    out = (REOPENED - 1) * config.hop_length
+    return Heard(
+        before,
+        torch.ones_like(before, dtype=before.dtype.to_complex()),
+        before.new_zeros(len(before), REOPENED, length),
+        before.new_zeros(len(before), out + length),
+    )
+
+
+def refine(phasors, magnitude, config, heard, n_iter, emitted=1):
     """One pass of iterations over the open frames.
 
     Arguments
     ---------
-    phasors : torch.Tensor, [batch, open, freq], complex
-        Their phases so far, centre-referred.
-    magnitude : torch.Tensor, [batch, open, freq]
-        Their magnitudes.
+    phasors : torch.Tensor, [batch, answered, freq], complex
+        Phases of the newest frames so far, centre-referred. Where they are
+        more than the new ones, they replace those of reopened frames.
+    magnitude : torch.Tensor, [batch, new, freq]
+        Magnitudes of the frames that have not been heard.
     config : StftConfig
         The transform.
-    overlap : torch.Tensor, [batch, win_length - hop_length]
-        Overlap-add of the committed frames, where the first open one begins.
+    heard : Heard
+        What came before.
     n_iter : int
-        Number of iterations.
-    commit : int
-        How many of the open frames are final after it.
+        Number of iterations, on two frames each.
+    emitted : int
+        How many of the new frames are heard from now on; the others, one at
+        most, look ahead.
 
     Returns
     -------
-    phasors : torch.Tensor, [batch, commit, freq], complex
-    overlap : torch.Tensor, [batch, win_length - hop_length]
-        With those frames in it, a hop for each of them later.
+    phasors : torch.Tensor, [batch, emitted, freq], complex
+    frames : torch.Tensor, [batch, emitted, win_length]
+        What each hop adds to the signal: a windowed frame, and in the first
+        of them the changes of those before.
+    heard : Heard
+        For the next pass.
 
     Example
     -------
@@ -68,77 +127,116 @@ def refine(phasors, magnitude, config, overlap, n_iter, commit=1):
     >>> config = StftConfig(16000, n_fft=512, hop_length=128)
     >>> stft = analysis(torch.randn(1, 4000), config)
     >>> phasors = stft / stft.abs() * config.centre_phasor()
-    >>> size, overlap = stft.abs(), torch.zeros(1, 384)
-    >>> _, overlap = refine(phasors[:, :9], size[:, :9], config, overlap, 0, 9)
+    >>> size, heard = stft.abs(), silence(stft[:, 0].abs(), config)
+    >>> *_, heard = refine(phasors[:, :9], size[:, :9], config, heard, 0, 9)
     >>> true, size = phasors[:, 9:10], size[:, 9:10]
     >>> near = true * torch.exp(1j * torch.randn(257))
-    >>> found, _ = refine(near, size, config, overlap, n_iter=20)
+    >>> found, *_ = refine(near, size, config, heard, n_iter=20)
     >>> error = [(size * (x - true)).norm() for x in (near, found)]
     >>> error[1] < error[0] / 2
     tensor(True)
     """
     dtype, device = magnitude.dtype, magnitude.device
+    hop, length = config.hop_length, config.win_length
     window = config.window_tensor(dtype, device)
     to_start = config.start_phasor(phasors.dtype, device)
     to_centre = config.centre_phasor(phasors.dtype, device)
-    open_frames = magnitude.shape[1]
-    scale = overlap_scale(config, open_frames, commit, dtype, str(device))
-    weights = magnitude.new_tensor(counts(open_frames, commit))
-    counted = weights.unsqueeze(-1) * magnitude
-    length, hop = config.win_length, config.hop_length
-    start = config.window_offset
-    around = start, config.n_fft - start - length
+    new, stop = magnitude.shape[1], REOPENED + emitted
+    scale = overlap_scale(config, new, emitted, dtype, str(device))
+    count = magnitude.new_tensor(counts(new, emitted)).unsqueeze(-1)
+    sizes = torch.cat([heard.magnitude, magnitude], dim=1)
+    counted, last = count * sizes, sizes.shape[1] - 1
 
-    def heard(phasors):
-        """Overlap-add of the first frames and of those before."""
-        sizes = counted[:, : phasors.shape[1]]
-        frames = torch.fft.irfft(sizes * phasors * to_start, config.n_fft)
-        frames = frames[..., start : start + length] * window
+    def added(phasors, first):
+        """The frames of these phasors, from the `first` on."""
+        size = counted[:, first : first + phasors.shape[1]]
+        return windowed_frames(size * phasors * to_start, config)
+
+    def overlap(frames):
+        """What frames add to what was heard, and all that is heard then."""
+        frames = torch.stack(frames, dim=1)
+        changes = _later(frames[:, :REOPENED] - heard.frames, hop)
+        frames = frames[:, REOPENED:]
+        frames = torch.cat(
+            [frames[:, :1] + changes.unsqueeze(1), frames[:, 1:]], dim=1
+        )
         rest = frames.shape[1] * hop
-        total = torch.nn.functional.pad(overlap, (0, rest))
-        for i, frame in enumerate(frames.unbind(1)):
+        total = torch.nn.functional.pad(heard.signal, (0, rest))
+        for i, frame in enumerate(frames.unbind(1), start=REOPENED):
             rest -= hop
             total = total + torch.nn.functional.pad(frame, (i * hop, rest))
-        return total
+        return frames, total
 
+    kept = last + 1 - phasors.shape[1]
+    frames = torch.cat([heard.frames[:, :kept], added(phasors, kept)], dim=1)
+    phasors = torch.cat([heard.phasors[:, :kept], phasors], dim=1)
+    frames, phasors = list(frames.unbind(1)), list(phasors.unbind(1))
+    start = config.window_offset
+    around = start, config.n_fft - start - length
+    audible = sizes > INAUDIBLE * sizes.amax((1, 2), keepdim=True)
     tiny = torch.finfo(dtype).tiny
-    audible = magnitude > INAUDIBLE * magnitude.amax((1, 2), keepdim=True)
-    for _ in range(n_iter):
-        frames = (scale * heard(phasors)).unfold(-1, length, hop) * window
-        frames = torch.nn.functional.pad(frames, around)
-        rebuilt = torch.fft.rfft(frames) * to_centre
+    for i in range(n_iter):
+        first = last - 1 - i % last
+        pair, place = slice(first, first + 2), first * hop
+        total = (scale * overlap(frames)[1])[:, place : place + hop + length]
+        parts = total.unfold(-1, length, hop) * window
+        rebuilt = torch.fft.rfft(torch.nn.functional.pad(parts, around))
+        rebuilt = rebuilt * to_centre
         size = rebuilt.abs()
         # No gradient where a bin cancels, as in `integration`, and no change.
-        known = size > (CANCELLED * magnitude).clamp_min(tiny)
-        known = known & audible & (size < float("inf"))
+        known = size > (CANCELLED * sizes[:, pair]).clamp_min(tiny)
+        known = known & audible[:, pair] & (size < float("inf"))
         size = torch.where(known, size, 1)
-        phasors = torch.where(known, rebuilt / size, phasors)
-    done = phasors[:, :commit]
-    return done, heard(done)[:, commit * hop :]
+        before = torch.stack(phasors[pair], dim=1)
+        found = torch.where(known, rebuilt / size, before)
+        phasors[pair] = found.unbind(1)
+        frames[pair] = added(found, first).unbind(1)
+    emission, total = overlap(frames[:stop])
+    phasors = torch.stack(phasors[:stop], dim=1)
+    heard = Heard(
+        sizes[:, emitted:stop],
+        phasors[:, emitted:],
+        torch.stack(frames[emitted:stop], dim=1),
+        total[:, emitted * hop :],
+    )
+    return phasors[:, REOPENED:], emission, heard
 
 
-def counts(open_frames, commit):
-    """What each open frame counts for: those to be committed are whole."""
-    return [1.0] * commit + [AHEAD_COUNT] * (open_frames - commit)
+def _later(frames, hop):
+    """The sum of frames from a hop after the last one's beginning on.
+
+    Followed by zeros, [batch, length].
+    """
+    total, later = 0, frames.shape[1] * hop
+    for frame in frames.unbind(1):
+        rest = frame[:, later:]
+        fill = frame.shape[1] - rest.shape[1]
+        total = total + torch.nn.functional.pad(rest, (0, fill))
+        later -= hop
+    return total
+
+
+def counts(new, emitted):
+    """What each open frame counts for: those that are heard are whole."""
+    return [1.0] * (REOPENED + emitted) + [AHEAD_COUNT] * (new - emitted)
 
 
 @lru_cache(maxsize=64)
 @torch.inference_mode(False)
-def overlap_scale(
-    config, open_frames, commit, dtype=torch.float64, device="cpu"
-):
+def overlap_scale(config, new, emitted, dtype=torch.float64, device="cpu"):
     """What overlapped samples are multiplied by under the open frames.
 
     The reciprocal of the sum of the squared windows, as they count, those of
     the frames before included and none after,
-    [win_length + (open_frames - 1) * hop].
+    [win_length + (open - 1) * hop].
     """
     length, hop = config.win_length, config.hop_length
     squares = config.window_tensor(torch.float64).square()
-    total = torch.zeros(length + (open_frames - 1) * hop, dtype=torch.float64)
+    shares = counts(new, emitted)
+    total = length + (len(shares) - 1) * hop
+    total = torch.zeros(total, dtype=torch.float64)
     before = -(-length // hop) - 1
-    shares = [1.0] * before + counts(open_frames, commit)
-    for i, share in enumerate(shares, start=-before):
+    for i, share in enumerate([1.0] * before + shares, start=-before):
         first = max(i * hop, 0)
         total[first : i * hop + length] += share * squares[first - i * hop :]
     floor = OPEN_END_FLOOR * float(steady_envelope(config).max())

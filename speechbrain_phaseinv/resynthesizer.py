@@ -12,7 +12,7 @@ import torch
 from .config import StftConfig
 from .inversion import SpectrogramInverter
 from .noisy_phase import invert_towards, signal_to_noise
-from .stft import analysis, synthesis
+from .stft import analysis, overlap_add, synthesis
 
 # Weight of the noisy phase relative to the anchor to the frame before, where
 # the ratio of `signal_to_noise` is 1. Chosen on validation speech.
@@ -124,31 +124,29 @@ class Resynthesizer(torch.nn.Module):
                 magnitude = magnitude.float()
             magnitude = self.gain * magnitude
             noisy = noisy.to(magnitude)
-            stft = self._spectrogram(magnitude, noisy)
-            waveform = synthesis(stft, self.inverter.config, noisy.shape[1])
+            waveform = self._waveform(magnitude, noisy)
         if self.normalize_wavs and waveform.numel():
             peak = waveform.abs().amax(1, keepdim=True)
             waveform = waveform / (peak + 1e-14)
         return waveform
 
-    def _spectrogram(self, magnitude, noisy):
+    def _waveform(self, magnitude, noisy):
         """The magnitudes with the phase that was asked for."""
+        config, length = self.inverter.config, noisy.shape[1]
         if self.phase == "model":
-            return self.inverter.invert(magnitude)
-        config = self.inverter.config
+            return self.inverter(magnitude, length=length)
         recorded = analysis(noisy, config, self.pad_mode)
         size = recorded.abs()
         direction = recorded / size.clamp_min(torch.finfo(size.dtype).tiny)
         direction = torch.where(size > 0, direction, 1)
         if self.phase == "noisy" or magnitude.numel() == 0:
-            return magnitude * direction
+            return synthesis(magnitude * direction, config, length)
         centre = config.centre_phasor(direction.dtype, direction.device)
         trust = self.trust * signal_to_noise(magnitude, size)
-        phasors = invert_towards(
+        added = invert_towards(
             self.inverter, magnitude, direction * centre, trust
         )
-        start = config.start_phasor(phasors.dtype, phasors.device)
-        return magnitude * phasors * start
+        return overlap_add(added, config, length)
 
     def _check(self, magnitude, noisy):
         """Refuse what does not belong together."""

@@ -17,9 +17,13 @@ __all__ = [
     "analysis",
     "analysis_flush",
     "analysis_step",
+    "overlap_add",
+    "overlap_add_step",
     "synthesis",
     "synthesis_flush",
     "synthesis_step",
+    "uncentred_analysis",
+    "windowed_frames",
 ]
 
 # Overlap-add divides by the sum of the squared windows. Past the last frame's
@@ -67,7 +71,7 @@ def analysis(waveform, config, pad_mode="reflect"):
     padded = torch.nn.functional.pad(
         waveform.unsqueeze(1), (half, half), mode=pad_mode
     ).squeeze(1)
-    return _frames(padded, config)
+    return uncentred_analysis(padded, config)
 
 
 def analysis_step(waveform, config, state=None):
@@ -96,7 +100,7 @@ def analysis_step(waveform, config, state=None):
         state = waveform.new_zeros(waveform.shape[0], config.n_fft // 2)
     samples = torch.cat([state, waveform], dim=-1)
     hop = config.hop_length
-    stft = _frames(samples, config)
+    stft = uncentred_analysis(samples, config)
     frames = stft.shape[1]
     if frames == 0:
         return stft, samples
@@ -129,27 +133,20 @@ class SynthesisState(NamedTuple):
     skip: int
 
 
-def synthesis_step(stft, config, state=None, valid=None):
-    """Turn frames into the samples that are final once those frames are in.
+def windowed_frames(stft, config):
+    """What each frame adds to the signal: its inverse transform, windowed.
 
     Arguments
     ---------
     stft : torch.Tensor, [batch, time, freq], complex
-        Any number of frames, zero included.
+        Spectrogram in the convention of `analysis`.
     config : StftConfig
         The transform.
-    state : SynthesisState, optional
-        What the previous call returned; None at the start of a stream.
-    valid : torch.Tensor, [batch, time], bool, optional
-        False where a frame is padding and is to be left out.
 
     Returns
     -------
-    waveform : torch.Tensor, [batch, samples]
-        The next samples of the signal, `hop_length` a frame once the stream
-        is under way.
-    state : SynthesisState
-        To be passed to the next call, or to `synthesis_flush`.
+    frames : torch.Tensor, [batch, time, win_length]
+        For `overlap_add_step`.
 
     Raises
     ------
@@ -175,20 +172,70 @@ def synthesis_step(stft, config, state=None, valid=None):
     if config.win_length < config.n_fft:
         start = config.window_offset
         frames = frames[..., start : start + config.win_length]
-    frames = frames * window
+    return frames * window
+
+
+def synthesis_step(stft, config, state=None, valid=None):
+    """Turn frames into the samples that are final once those frames are in.
+
+    Arguments
+    ---------
+    stft : torch.Tensor, [batch, time, freq], complex
+        Any number of frames, zero included.
+    config, state, valid
+        As for `overlap_add_step`.
+
+    Returns
+    -------
+    waveform, state
+        As from `overlap_add_step`.
+
+    Raises
+    ------
+    ValueError
+        If the spectrogram's type or shape does not fit.
+    """
+    frames = windowed_frames(stft, config)
+    return overlap_add_step(frames, config, state, valid)
+
+
+def overlap_add_step(frames, config, state=None, valid=None):
+    """Add up windowed frames, and divide by the sum of squared windows.
+
+    Arguments
+    ---------
+    frames : torch.Tensor, [batch, time, win_length]
+        Any number of frames, zero included, as from `windowed_frames`. They
+        may be overwritten.
+    config : StftConfig
+        The transform.
+    state : SynthesisState, optional
+        What the previous call returned; None at the start of a stream.
+    valid : torch.Tensor, [batch, time], bool, optional
+        False where a frame is padding and is to be left out.
+
+    Returns
+    -------
+    waveform : torch.Tensor, [batch, samples]
+        The next samples of the signal, `hop_length` a frame once the stream
+        is under way.
+    state : SynthesisState
+        To be passed to the next call, or to `synthesis_flush`.
+    """
+    window = config.window_tensor(frames.dtype, frames.device)
     if valid is not None:
         frames = frames * valid.unsqueeze(-1)
     if state is None:
         tail = config.synthesis_latency
-        rows = 1 if valid is None else stft.shape[0]
+        rows = 1 if valid is None else frames.shape[0]
         state = SynthesisState(
-            frames.new_zeros(stft.shape[0], tail),
+            frames.new_zeros(frames.shape[0], tail),
             frames.new_zeros(rows, tail),
             config.trim,
         )
     signal, signal_tail = _overlap_add(frames, config.hop_length, state.signal)
     envelope, envelope_tail = _envelope(
-        config, window, state.envelope, stft.shape[1], valid
+        config, window, state.envelope, frames.shape[1], valid
     )
     waveform = signal / envelope
     skipped = min(state.skip, waveform.shape[-1])
@@ -231,18 +278,21 @@ def synthesis(stft, config, length=None, lengths=None):
     >>> torch.allclose(x, y, atol=1e-5)
     True
     """
-    num_frames = stft.shape[1]
+    return overlap_add(windowed_frames(stft, config), config, length, lengths)
+
+
+def overlap_add(frames, config, length=None, lengths=None):
+    """As `synthesis`, of windowed frames, [batch, time, win_length]."""
+    num_frames = frames.shape[1]
     if length is None:
         length = config.num_samples(num_frames)
-    valid = None
-    if lengths is not None:
-        steps = torch.arange(num_frames, device=stft.device)
-        valid = steps < lengths.unsqueeze(-1)
-    head, state = synthesis_step(stft, config, valid=valid)
+    steps = torch.arange(num_frames, device=frames.device)
+    valid = None if lengths is None else steps < lengths.unsqueeze(-1)
+    head, state = overlap_add_step(frames, config, valid=valid)
     waveform = torch.cat([head, synthesis_flush(config, state)], dim=-1)
     if lengths is not None:
         # Alone, an utterance ends with its own last frame's centre.
-        steps = torch.arange(waveform.shape[-1], device=stft.device)
+        steps = torch.arange(waveform.shape[-1], device=frames.device)
         ends = config.hop_length * (lengths - 1).clamp_min(0)
         shorter = (lengths < num_frames).unsqueeze(-1)
         waveform = waveform.masked_fill(shorter & (steps >= ends[:, None]), 0)
@@ -250,7 +300,7 @@ def synthesis(stft, config, length=None, lengths=None):
     return torch.nn.functional.pad(waveform, (0, missing))
 
 
-def _frames(padded, config):
+def uncentred_analysis(padded, config):
     """Transform whatever frames fit, [batch, samples]."""
     frames = (padded.shape[1] - config.n_fft) // config.hop_length + 1
     if frames < 1 or padded.shape[0] == 0:  # which the transform refuses

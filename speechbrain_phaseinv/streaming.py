@@ -5,7 +5,8 @@ from typing import NamedTuple, Optional
 import torch
 
 from .inversion import InverterState
-from .stft import SynthesisState, synthesis_flush, synthesis_step
+from .refinement import Heard
+from .stft import SynthesisState, overlap_add_step, synthesis_flush
 
 
 class StreamState(NamedTuple):
@@ -16,7 +17,7 @@ class StreamState(NamedTuple):
     inverter : InverterState, optional
         Of `SpectrogramInverter.step`. None before the first frame.
     synthesis : SynthesisState, optional
-        Of `stft.synthesis_step`. None before the first frame.
+        Of `stft.overlap_add_step`. None before the first frame.
     frames : int
         Frames that have gone in.
     samples : int
@@ -94,8 +95,8 @@ class InversionStream:
         """Samples that the next `push` of so many frames will return."""
         stride, ahead = self.inverter.stride, self.inverter.lookahead
         inverter, synthesis, *_ = self.state
-        if inverter:  # whose first frame is inverted, the others wait
-            frames += inverter.magnitude.shape[1] - 1
+        if inverter:
+            frames += inverter.waiting.shape[1]
         passes = max((frames - 1 - ahead) // stride + 1, 0)
         config = self.inverter.config
         skip = synthesis.skip if synthesis else config.trim
@@ -129,16 +130,16 @@ class InversionStream:
     def _push(self, magnitude):
         before = self.state
         if before.inverter is not None:
-            batch = before.inverter.phasor.shape[0]
+            batch = before.inverter.waiting.shape[0]
             if magnitude.dim() == 3 and magnitude.shape[0] != batch:
                 raise ValueError(
                     f"expected a batch of {batch}, as in the frames before, "
                     f"got {magnitude.shape[0]}. Use a stream for each, or "
                     "reset() this one."
                 )
-        stft, inverter = self.inverter.step(magnitude, before.inverter)
-        waveform, synthesis = synthesis_step(
-            stft, self.inverter.config, before.synthesis
+        inverted, inverter = self.inverter.step(magnitude, before.inverter)
+        waveform, synthesis = overlap_add_step(
+            inverted.added, self.inverter.config, before.synthesis
         )
         if inverter is None:  # no frame yet
             return waveform
@@ -171,8 +172,8 @@ class InversionStream:
             return torch.zeros(1, length or 0)
         if length is None:
             length = config.num_samples(frames)
-        head, synthesis = synthesis_step(
-            self.inverter.flush(inverter), config, synthesis
+        head, synthesis = overlap_add_step(
+            self.inverter.flush(inverter).added, config, synthesis
         )
         waveform = torch.cat([head, synthesis_flush(config, synthesis)], 1)
         missing = length - samples - waveform.shape[1]
@@ -208,5 +209,5 @@ def _own(tensor):
 
 # So that torch.load(..., weights_only=True), its default, reads a state.
 torch.serialization.add_safe_globals(
-    [StreamState, InverterState, SynthesisState]
+    [StreamState, InverterState, Heard, SynthesisState]
 )

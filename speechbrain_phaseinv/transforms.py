@@ -151,17 +151,18 @@ class PhaseInversion(torch.nn.Module):
             magnitude = _root(specgram, self.power)
             magnitude = magnitude.reshape(count, config.num_bins, frames)
             magnitude = magnitude.transpose(1, 2)
-            stft = self.inverter.invert(magnitude)
             if self.n_iter:
                 stft = griffin_lim(
                     magnitude,
                     config,
-                    stft,
+                    self.inverter.invert(magnitude),
                     self.n_iter,
                     self.momentum,
                     self.length,
                 )
-            waveform = synthesis(stft, config, self.length)
+                waveform = synthesis(stft, config, self.length)
+            else:
+                waveform = self.inverter(magnitude, length=self.length)
         return waveform.reshape(*lead, waveform.shape[-1]).to(dtype)
 
 

@@ -38,9 +38,10 @@ KINDS = (
     "gradient-1",
     "network-0",
     "network-1",
-    "refined-1",
     "paired",
-    "refined-paired",
+    "refined-0",
+    "refined-1",
+    "refined-again",
 )
 
 
@@ -49,15 +50,17 @@ def make_inverter(kind, config):
     lookahead = 0 if kind.endswith("0") else 1
     if kind.startswith("gradient"):
         return SpectrogramInverter(config, lookahead, "gradient")
+    refined, again = kind.startswith("refined"), kind == "refined-again"
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = PhaseDerivativeNet(
             config,
-            lookahead,
-            paired=kind.endswith("paired"),
-            provisional=kind == "refined-1",
-            refinements=2 if kind.startswith("refined") else 0,
+            1 if refined else lookahead,
+            paired=again or kind == "paired",
+            provisional=refined and not again,
+            again=again,
+            refinements=2 if refined else 0,
         )
         for parameter in network.requires_grad_(False).parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    return SpectrogramInverter(config, estimator=network.eval())
+    return SpectrogramInverter(config, lookahead, estimator=network.eval())

@@ -200,7 +200,7 @@ def test_a_folder_without_recordings_is_an_error(tmp_path, capsys):
 def test_weights_of_ones_own_are_compared(folder):
     from speechbrain_phaseinv.pretrained import FOLDER
 
-    weights = FOLDER / "hann-512-128-latency1"
+    weights = FOLDER / "hann-512-128"
     status, out = run(
         folder, "--methods", "network-1", "--weights", str(weights)
     )

@@ -26,10 +26,10 @@ CONFIG = StftConfig(16000, 512, hop_length=128)
 names = pytest.mark.parametrize("name", available_pretrained())
 
 
-def convergence(estimator, waveform):
+def convergence(estimator, waveform, lookahead=1):
     config = estimator.config
     magnitude = analysis(waveform, config).abs()
-    inverter = SpectrogramInverter(config, estimator=estimator)
+    inverter = SpectrogramInverter(config, lookahead, estimator)
     made = inverter(magnitude, length=waveform.shape[1])
     error = analysis(made, config).abs() - magnitude
     return 20 * torch.log10(error.norm() / magnitude.norm()).item()
@@ -69,7 +69,7 @@ def test_so_do_windows_with_somewhat_wider_lobes():
         assert find_pretrained(other) == find_pretrained(CONFIG)
     # 25 ms every 10 ms: 60 %
     usual = StftConfig(16000, 512, 400, 160)
-    assert find_pretrained(usual) == "hamming-512-256-latency1"
+    assert find_pretrained(usual) == "hamming-512-256"
 
 
 def test_transforms_of_another_shape_find_none():
@@ -84,7 +84,16 @@ def test_transforms_of_another_shape_find_none():
 
 
 def test_weights_of_exactly_this_transform_come_first():
-    assert find_pretrained(CONFIG, 1) == "hann-512-128-latency1"
+    assert find_pretrained(CONFIG, 1) == "hann-512-128"
+
+
+def test_what_is_provisional_does_without_look_ahead():
+    assert find_pretrained(CONFIG, 0) == "hann-512-128"
+    assert SpectrogramInverter(CONFIG, 0).latency == 512 - 128
+    # But where the newest frame is a large part of what comes out.
+    for hop in (192, 256):
+        other = StftConfig(16000, 512, hop_length=hop, window="hamming")
+        assert find_pretrained(other, 0) is None
 
 
 def test_weights_of_the_nearest_overlap_come_next():
@@ -96,7 +105,7 @@ def test_weights_of_the_nearest_overlap_come_next():
             for eighths in (1, 2, 3, 4):
                 hop = eighths * n_fft // 8
                 other = StftConfig(8000, n_fft, hop_length=hop, window=window)
-                name = "hann-512-128-latency1" if eighths < 4 else found
+                name = "hann-512-128" if eighths < 4 else found
                 assert find_pretrained(other) == name
     # That overlap is beyond what the others were trained for.
     assert find_pretrained(half, lookahead=1, paired=True) is None
@@ -124,6 +133,10 @@ def test_each_beats_the_gradient_theorem(name):
     # Also notices a change of the theorem, which the weights build upon.
     made = convergence(network, waveform)
     assert made < convergence(theorem, waveform) - margin
+    if find_pretrained(network.config, 0) == name:
+        theorem = GradientTheorem(network.config, 0)
+        made = convergence(network, waveform, lookahead=0)
+        assert made < convergence(theorem, waveform) - margin
 
 
 @names

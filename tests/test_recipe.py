@@ -255,30 +255,52 @@ def test_the_previous_best_trains_from_its_own_configuration(tmp_path):
     assert not (output / "pretrained").exists()
 
 
-def test_limits_replace_predictions_by_truth(monkeypatch):
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--provisional=True", "--delays=[0, 1]", "--refinements=2"),
+        ("--paired=True", "--again=True", "--refinements=3"),
+    ],
+)
+def test_training_goes_through_the_refinement(tmp_path, options):
+    data = manifest(tmp_path, {"train": 4, "valid": 1, "test": 1})
+    output = tmp_path / "out"
+    more = "--number_of_epochs=2", "--skip_test=True"
+    run([sys.executable], data, output, *options, *more)
+    lines = (output / "train_log.txt").read_text().splitlines()
+    assert len(lines) == 2
+    assert all("sc:" in line and "nan" not in line for line in lines)
+    network = load_pretrained(output / "pretrained")
+    assert network.refinements == int(options[-1][-1])
+    # What every output is trained by: none is where it started.
+    assert network.last.weight.flatten(1).any(1).all()
+
+
+@pytest.mark.parametrize("lookahead", [0, 1])
+def test_limits_replace_predictions_by_truth(monkeypatch, lookahead):
     import limits
 
-    network = load_pretrained("hann-512-128-latency1")
+    network = load_pretrained("hann-512-128")
+    inverter = SpectrogramInverter(network.config, lookahead, network)
     speech = synthetic_speech(1.0, 16000, 3)
 
     def convergence():
-        made = limits.partly_true(speech, network)
+        made = limits.partly_true(speech, inverter)
         return {
             name: inversion_metrics(x, speech, network.config, False)["sc"]
             for name, x in made.items()
         }
 
     found = convergence()
-    inverted = SpectrogramInverter(network.config, estimator=network)
     magnitude = analysis(speech, network.config).abs()
-    waveform = inverted(magnitude, length=speech.shape[1])
+    waveform = inverter(magnitude, length=speech.shape[1])
     assert found["as predicted"] == pytest.approx(
         inversion_metrics(waveform, speech, network.config, False)["sc"],
         abs=0.01,
     )
     assert found["both true below 750 Hz"] < found["as predicted"]
-    # The refinement hears what is predicted of the frame ahead.
-    network.refinements = 0
+    assert found["as predicted, from the true last frame"] < -20
+    inverter.refinements = 0
     monkeypatch.setattr(limits, "LOW", 1e6)
     found = convergence()
     assert found["both true below 1000000 Hz"] < -80

@@ -30,10 +30,11 @@ row no-prior --prior False
 row derivatives-only --derivative_steps 400
 row no-look-ahead --lookahead 0
 row paired --paired True
-row two-refinements --refinements 2
-row provisional-two-refinements --provisional True --refinements 2
-row provisional-four-refinements --provisional True --refinements 4
-row paired-two-refinements --paired True --refinements 2
+row refined --refinements 3
+row provisional-refined --provisional True --refinements 3
+row provisional-refined-twice --provisional True --refinements 6
+row paired-refined --paired True --refinements 3
+row paired-again-refined --paired True --again True --refinements 3
 row bins-alike --convergence_density 0 --compressed_density 0
 row augmented --augment True
 row rollouts-of-4 --rollout_frames 4 --rollouts 64

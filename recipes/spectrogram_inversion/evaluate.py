@@ -38,9 +38,14 @@ def methods(arguments, config):
         )
     for source in arguments.weights:
         network = load_pretrained(source, config)
-        table[str(source)] = SpectrogramInverter(
-            config, estimator=network, refinements=arguments.refinements
-        )
+        # A provisional network does without look-ahead, too.
+        for ahead in (0, 1) if network.provisional else (network.lookahead,):
+            table[f"{source}, look-ahead {ahead}"] = SpectrogramInverter(
+                config,
+                ahead,
+                estimator=network,
+                refinements=arguments.refinements,
+            )
     return table
 
 

@@ -19,32 +19,30 @@ from evaluate import markdown, parse, targets
 from metrics import inversion_metrics, mean_and_interval
 
 from speechbrain_phaseinv import recursion
-from speechbrain_phaseinv.derivatives import PhaseDerivatives, phase_derivatives
-from speechbrain_phaseinv.integration import log_magnitude
+from speechbrain_phaseinv.derivatives import expected_advance, phase_derivatives
+from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.pretrained import load_pretrained
-from speechbrain_phaseinv.refinement import refine
-from speechbrain_phaseinv.stft import analysis, synthesis
+from speechbrain_phaseinv.refinement import REOPENED, refine, silence
+from speechbrain_phaseinv.stft import analysis, overlap_add
 
 # Where PESQ's bands are as narrow as a bin of a 32 ms window, in Hz.
 LOW = 750.0
 
 
-def mixtures(predicted, true, config):
-    """Predictions with some of the truth: name to PhaseDerivatives."""
+def mixtures(passes, time, frequency, config):
+    """Predictions with some of the truth: name to `Passes`."""
     hertz = torch.arange(config.num_bins) * config.sample_rate / config.n_fft
     low = hertz < LOW
 
-    def mixed(time, frequency):
-        return predicted._replace(
-            time=torch.where(time, true.time, predicted.time),
-            frequency=torch.where(
-                frequency, true.frequency, predicted.frequency
-            ),
+    def mixed(by_time, by_frequency):
+        return passes._replace(
+            time=torch.where(by_time, time, passes.time),
+            frequency=torch.where(by_frequency, frequency, passes.frequency),
         )
 
     every, none = torch.tensor(True), torch.tensor(False)
     return {
-        "as predicted": predicted,
+        "as predicted": passes,
         "true derivative over time": mixed(every, none),
         "true derivative over frequency": mixed(none, every),
         f"both true above {LOW:.0f} Hz": mixed(~low, ~low),
@@ -53,74 +51,70 @@ def mixtures(predicted, true, config):
 
 
 @torch.inference_mode()
-def partly_true(target, network):
+def partly_true(target, inverter):
     """Waveforms from the true magnitudes and partly true derivatives.
 
     Arguments
     ---------
     target : torch.Tensor, [1, samples]
         A recording.
-    network : PhaseDerivativeNet
-        What is examined.
+    inverter : SpectrogramInverter
+        Whose estimator is examined.
 
     Returns
     -------
     waveforms : dict of str to torch.Tensor, [1, samples]
     """
-    config = network.config
+    config, stride = inverter.config, inverter.stride
     stft = analysis(target, config)
-    time = stft.shape[1]
-    # As `SpectrogramInverter`: before the start, the same, inaudible; and at
-    # the end the last frame goes on, for the look-ahead and an odd last pair.
-    before, after = 1e-6 * stft[:, :1].abs(), stft[:, -1:].abs()
-    rest = [after] * (network.lookahead + time % network.stride)
-    magnitude = torch.cat([before, stft.abs(), *rest], dim=1)
-    log_mag = log_magnitude(magnitude)
-    predicted, _ = network(log_mag[:, 1:])
+    size, count = stft.abs(), stft.shape[1]
+    # The last frame goes on, for the look-ahead and an odd last pair.
+    after = [size[:, -1:]] * (inverter.lookahead + count % stride)
+    known, state = inverter.estimate(torch.cat([size, *after], dim=1))
+    passes = recursion.arrange(*known, inverter.power, stride)
+    derivatives, seen, _ = known
+    # Nothing is known of frames after the end; before the start phases are
+    # zero.
+    past = seen.shape[1] - len(after) - count
+    around = 0, 0, past, len(after)
     true = phase_derivatives(stft, config)
-    missing = predicted.time.shape[1] - time
-    true = PhaseDerivatives(
-        *(torch.nn.functional.pad(x, (0, 0, 0, missing)) for x in true[:2])
+    true = [torch.nn.functional.pad(x, around) for x in true[:2]]
+    true[0][:, :past] = -expected_advance(config)
+    time, frequency = recursion.for_answers(
+        lambda found, here, before: [x[:, here] for x in true],
+        derivatives,
+        stride,
     )
 
-    def passes(derivatives):
-        return recursion.arrange(
-            derivatives, magnitude, log_mag, network.power, network.stride
-        )
-
-    def waveform(passes, phasor=None, overlap=None):
-        found, _ = recursion.run(
+    def waveform(passes, heard):
+        _, added, _ = recursion.run(
             passes,
             config,
-            network.refinements,
-            network.stride,
-            phasor,
-            overlap,
+            inverter.refinements,
+            stride,
+            inverter.delay,
+            heard,
         )
-        found = found.reshape(1, -1, config.num_bins)[:, :time]
-        made = stft.abs() * found * config.start_phasor()
-        return synthesis(made, config, length=target.shape[1])
+        added = added.reshape(1, -1, config.win_length)[:, :count]
+        return overlap_add(added, config, length=target.shape[1])
 
-    made = {
-        name: waveform(passes(derivatives))
-        for name, derivatives in mixtures(predicted, true, config).items()
-    }
-    # One pass each: passes become the batch.
-    alone = (x.transpose(0, 1) for x in passes(predicted))
-    phasors = stft / stft.abs().clamp_min(1e-20) * config.centre_phasor()
-    count = -(-config.win_length // config.hop_length) - 1
-    pad = torch.nn.functional.pad
-    past = pad(phasors, (0, 0, count, 0)).squeeze(0).unfold(0, count, 1)
-    past = past[: time : network.stride].transpose(1, 2)
-    sizes = pad(stft.abs(), (0, 0, count, 0)).squeeze(0).unfold(0, count, 1)
-    sizes = sizes[: time : network.stride].transpose(1, 2)
-    zeros = sizes.new_zeros(len(sizes), config.synthesis_latency)
-    _, overlap = refine(past, sizes, config, zeros, 0, count)
-    start = past[:, -1].clone()
-    start[0] = 1
-    made["as predicted, from the true last frame"] = waveform(
-        recursion.Passes(*alone), start, overlap
-    )
+    mixed = mixtures(passes, time, frequency, config)
+    made = {name: waveform(x, state.heard) for name, x in mixed.items()}
+    # One pass each: passes become the batch, and what they have heard is the
+    # true frames before.
+    alone = recursion.Passes(*(x.transpose(0, 1) for x in passes))
+    phasors = stft / size.clamp_min(1e-20) * config.centre_phasor()
+    before = REOPENED - 1 - (-config.win_length // config.hop_length)
+
+    def past_of(x):
+        x = torch.nn.functional.pad(x, (0, 0, before, 0))[0]
+        return x.unfold(0, before, 1)[:count:stride].transpose(1, 2)
+
+    sizes, phasors = past_of(size), past_of(phasors)
+    start = silence(sizes[:, 0], config)
+    *_, heard = refine(phasors, sizes, config, start, 0, before)
+    heard.phasors[0] = 1
+    made["as predicted, from the true last frame"] = waveform(alone, heard)
     return made
 
 
@@ -129,9 +123,10 @@ def main(arguments=None):
     arguments = parse(arguments, __doc__)
     torch.set_num_threads(arguments.threads)
     network = load_pretrained(arguments.weights[0])
+    inverter = SpectrogramInverter(network.config, estimator=network)
     rows = defaultdict(lambda: defaultdict(list))
     for corpus, target in targets(arguments, network.config.sample_rate):
-        for name, made in partly_true(target, network).items():
+        for name, made in partly_true(target, inverter).items():
             rows[corpus][name].append(
                 inversion_metrics(made, target, network.config)
             )

@@ -34,7 +34,12 @@ from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.losses import derivative_loss
 from speechbrain_phaseinv.network import PhaseDerivativeNet
 from speechbrain_phaseinv.pretrained import load_pretrained, save_pretrained
-from speechbrain_phaseinv.stft import analysis, synthesis, synthesis_step
+from speechbrain_phaseinv.refinement import Heard, refine, silence
+from speechbrain_phaseinv.stft import (
+    analysis,
+    overlap_add_step,
+    synthesis_flush,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -64,26 +69,39 @@ class PhaseBrain(sb.Brain):
     def begin_excerpts(self, waveform):
         """Analyse excerpts; the first rollout begins with the true phase."""
         stft = analysis(waveform, self.stft)
-        phase = stft / stft.abs().clamp_min(1e-20)
         magnitude = self.given(stft)
+        network = self.hparams.network
         # The first frames hang over the excerpt's border: context only.
-        history = self.hparams.network.history
-        start = self.hparams.edge_frames + history
+        trimmed = -(-self.stft.trim // self.stft.hop_length)
+        known = self.hparams.edge_frames + network.history + 1
+        start = max(known, self.overlap + trimmed)
         self.waveform = waveform
         self.target = stft
         self.magnitude = magnitude
         self.log_magnitude = log_magnitude(magnitude)
         self.level = waveform.square().mean(1).sqrt() + 1e-4
+        # With or without a hop of delay, by turns.
+        self.delay = 0
+        if getattr(network, "provisional", False):
+            delays = self.hparams.delays
+            turn = self.optimizer_step // self.hparams.rollouts
+            self.delay = delays[turn % len(delays)]
         # The rollout's first frame; the first that the network has not seen;
-        # the network's state; and the frames that overlap the rollout's.
+        # the network's state.
         self.position = start
-        self.fed = start
-        self.state = self.log_magnitude[:, start - history : start]
-        phasor = phase * self.stft.centre_phasor(device=phase.device)
-        self.before = phasor[:, start - self.overlap : start]
-        # What those frames leave for the ones to come, for the refinement.
-        frames = stft[:, start - self.overlap : start]
-        self.heard = synthesis_step(frames, self.stft)[1].signal
+        self.fed = start - self.reanswered
+        history = slice(self.fed - network.history, self.fed)
+        self.state = self.log_magnitude[:, history]
+        # What true frames leave for the ones to come.
+        past = slice(0, start)
+        phasor = stft[:, past] / stft[:, past].abs().clamp_min(1e-20)
+        phasor = phasor * self.stft.centre_phasor(device=phasor.device)
+        size = magnitude[:, past]
+        before = silence(size[:, 0], self.stft)
+        _, frames, self.heard = refine(
+            phasor, size, self.stft, before, 0, start
+        )
+        self.made, self.synthesis = overlap_add_step(frames, self.stft)
 
     def compute_forward(self, batch, stage):
         """One rollout (training), or a whole inversion (evaluation).
@@ -107,16 +125,17 @@ class PhaseBrain(sb.Brain):
                 self.stft, estimator=self.hparams.network
             )
             return {"waveform": inverter(magnitude, length=batch.shape[1])}
+        network = self.hparams.network
         start = self.position
         stop = start + self.hparams.rollout_frames
-        ahead = stop + self.hparams.network.lookahead
+        ahead = stop + network.lookahead - self.reanswered
         derivatives, self.state = self.modules.network(
             self.log_magnitude[:, self.fed : ahead], self.state
         )
         # The solver and all angles stay in single precision under autocast.
         with torch.autocast(self.log_magnitude.device.type, enabled=False):
-            seen = slice(start - 1, ahead)
-            network = self.hparams.network
+            again = getattr(network, "again", False)
+            seen = slice(start - 1 - self.reanswered - again, ahead)
             stride = getattr(network, "stride", 1)
             passes = recursion.arrange(
                 derivatives,
@@ -125,21 +144,31 @@ class PhaseBrain(sb.Brain):
                 network.power,
                 stride,
             )
-            phasor, self.heard = recursion.run(
+            _, frames, self.heard = recursion.run(
                 passes,
                 self.stft,
                 getattr(network, "refinements", 0),
                 stride,
-                self.before[:, -1],
+                self.delay,
                 self.heard,
             )
-            phasors = torch.cat([self.before, phasor], dim=1)
-            first = start - self.overlap
-            to_start = self.stft.start_phasor(device=phasors.device)
-            stft = self.magnitude[:, first:stop] * phasors * to_start
-            waveform = synthesis(stft, self.stft)
-        self.before = phasor[:, -self.overlap :].detach()
-        self.heard = self.heard.detach()
+            made, synthesis = overlap_add_step(
+                frames, self.stft, self.synthesis
+            )
+            # The hops before, those of the rollout, and one that is pending.
+            context = self.overlap * self.stft.hop_length
+            pending = synthesis_flush(self.stft, synthesis)
+            waveform = torch.cat(
+                [
+                    self.made[:, -context:],
+                    made,
+                    pending[:, : self.stft.hop_length],
+                ],
+                dim=1,
+            )
+        self.made = made.detach()
+        self.heard = Heard(*(x.detach() for x in self.heard))
+        self.synthesis = synthesis._replace(signal=synthesis.signal.detach())
         self.position, self.fed = stop, ahead
         return {
             "waveform": waveform,
@@ -176,27 +205,36 @@ class PhaseBrain(sb.Brain):
     def derivative_objective(self, predictions):
         """Errors of the derivatives, weighted by the root magnitude."""
         found = predictions["derivatives"]
-        start, stop = predictions["start"], predictions["stop"]
+        start = predictions["start"] - self.reanswered
+        stop = predictions["stop"] - self.reanswered
         loss = self.derivative_error(found, start, stop)
         if found.ahead is not None:
             ahead = self.derivative_error(found.ahead, start + 1, stop + 1)
             loss = (loss + ahead) / 2
+        if found.again is not None:
+            stride = self.hparams.network.stride
+            again = self.derivative_error(
+                found.again, start - 1, stop - 1, stride
+            )
+            loss = (2 * loss + again) / 3
         return loss
 
-    def derivative_error(self, derivatives, start, stop):
+    def derivative_error(self, derivatives, start, stop, step=1):
         """That of both derivatives, of the frames from start to stop."""
         # One frame more: its derivative over time needs the one before.
         target = phase_derivatives(self.target[:, start - 1 : stop], self.stft)
         target = target._replace(
-            time=target.time[:, 1:], frequency=target.frequency[:, 1:]
+            time=target.time[:, 1::step],
+            frequency=target.frequency[:, 1::step],
         )
-        weight = self.magnitude[:, start:stop].sqrt()
+        weight = self.magnitude[:, start:stop:step].sqrt()
         return sum(derivative_loss(derivatives, target, weight))
 
     def magnitude_objective(self, waveform):
         """Magnitudes of the resynthesised rollout, at all resolutions."""
+        # A frame begins half a window before its centre.
         first = (self.position - self.hparams.rollout_frames) - self.overlap
-        begin = first * self.stft.hop_length
+        begin = first * self.stft.hop_length - self.stft.trim
         target = self.waveform[:, begin : begin + waveform.shape[1]]
         total = 0
         for config in self.hparams.resolutions:
@@ -338,6 +376,14 @@ class PhaseBrain(sb.Brain):
     def stft(self):
         """The STFT that is inverted."""
         return self.hparams.stft
+
+    @property
+    def reanswered(self):
+        """Frames of a pass, already heard, that are answered for anew."""
+        return int(
+            getattr(self.hparams.network, "provisional", False)
+            and self.delay == 0
+        )
 
     @property
     def overlap(self):

@@ -1,13 +1,13 @@
 #!/bin/sh
-# Trains the three operating points from nothing, as the packaged weights were
-# made, and prints what they have on the test recordings:
+# Trains both networks, three operating points, from nothing, and prints what
+# they have on the test recordings:
 #
 #     sh train_all.sh DATA_FOLDER [OUTPUT_FOLDER]
 #
-# First without refinement: the one with look-ahead, and from it the paired one
-# and the one without look-ahead, which stays so. Then, from the paired one,
-# the one with look-ahead again, with an answer for the frame ahead, and the
-# paired one at a low rate, through two iterations; three were better still.
+# First without refinement: with look-ahead, and from that two frames a pass.
+# Then, from the paired one and through the refinement, the one that serves
+# with a hop of look-ahead and without, and the paired one again, with an
+# answer for the last frame of the pass before.
 # An interrupted script goes on where it was.
 set -eu
 data=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
@@ -34,13 +34,10 @@ from() {
 }
 
 train plain/latency1 --max_updates 30000
-from latency1 latency0 --lookahead 0 --max_updates 20000 &
 from latency1 plain/paired --paired True --max_updates 20000
-from paired latency1 --provisional True --refinements 2 --max_updates 30000 &
-rate='--lr_muon 0.005 --lr 0.0005'
-from paired paired --paired True --refinements 2 --max_updates 14000
+from paired single --provisional True --refinements 3 --max_updates 30000 &
+from paired paired --paired True --again True --refinements 3 \
+    --max_updates 30000
 wait
-python evaluate.py --data_folder "$data" \
-    "$output/latency0/pretrained" --griffin_lim 32 100
-python evaluate.py --data_folder "$data" --refinements 3 \
-    "$output/latency1/pretrained" "$output/paired/pretrained"
+python evaluate.py --data_folder "$data" --griffin_lim 32 100 \
+    "$output/single/pretrained" "$output/paired/pretrained"

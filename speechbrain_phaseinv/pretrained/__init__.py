@@ -38,7 +38,9 @@ def find_pretrained(config, lookahead=1, paired=False):
     What a network has learned depends on the shape of the window in its own
     bins and on the overlap, and hardly on the sampling rate or on the
     length: see `serves`. Weights of exactly this transform come first, then
-    those of the nearest overlap.
+    those of the nearest overlap. Provisional ones do without look-ahead, too,
+    but not at less than 75 % overlap, where too much of what comes out is the
+    newest frame's.
 
     Arguments
     ---------
@@ -57,7 +59,7 @@ def find_pretrained(config, lookahead=1, paired=False):
     Example
     -------
     >>> find_pretrained(StftConfig(22050, n_fft=1024, hop_length=256))
-    'hann-512-128-latency1'
+    'hann-512-128'
     >>> print(find_pretrained(StftConfig(22050, n_fft=1024, hop_length=768)))
     None
     """
@@ -65,7 +67,11 @@ def find_pretrained(config, lookahead=1, paired=False):
     for name in available_pretrained():
         hyperparameters = read_hyperparameters(FOLDER / name)
         network = hyperparameters["network"]
-        if (network["lookahead"], network["paired"]) != (lookahead, paired):
+        offered = {network["lookahead"]}
+        quarter = 4 * config.hop_length <= config.win_length
+        if network.get("provisional") and quarter:
+            offered.add(0)
+        if lookahead not in offered or network["paired"] != paired:
             continue
         trained = StftConfig(**hyperparameters["stft"])
         if serves(trained, config):
