@@ -217,7 +217,7 @@ class MelInversion(torch.nn.Module):
     >>> config = MelConfig(StftConfig(22050, 1024))
     >>> bands = log_mel(torch.rand(1, 9, 513), config)
     >>> magnitude, _ = MelInversion(config)(bands)
-    >>> (log_mel(magnitude, config) - bands).abs().max() < 0.2
+    >>> (log_mel(magnitude, config) - bands).abs().mean() < 0.05
     tensor(True)
     """
 
