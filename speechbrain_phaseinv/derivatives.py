@@ -37,8 +37,8 @@ class PhaseDerivatives(NamedTuple):
     ahead : PhaseDerivatives, optional
         The same of the frame after each, as far as it can be told by then.
     again : PhaseDerivatives, optional
-        [batch, passes, freq]: the same of the frame before each pass over
-        several frames, now that it is known what came after.
+        [batch, passes, freq]: the same of the frame before those of each pass,
+        now that it is known what came after.
     """
 
     time: torch.Tensor

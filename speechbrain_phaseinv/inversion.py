@@ -291,8 +291,8 @@ class SpectrogramInverter(torch.nn.Module):
         if self.reanswered and state.estimator is None:
             new = torch.cat([new[:, :1], new], dim=1)  # there before, too
         derivatives, estimator = self.estimator(new, state.estimator)
-        reanswered = self.reanswered or derivatives.again is not None
-        seen = slice(REOPENED - 1 - reanswered, None)
+        anew = self.reanswered + (derivatives.again is not None)
+        seen = slice(REOPENED - 1 - anew, None)
         known = derivatives, frames[:, seen], log_mag[:, seen]
         waiting = frames[:, REOPENED:]
         return known, state._replace(estimator=estimator, waiting=waiting)

@@ -98,8 +98,8 @@ class PhaseDerivativeNet(torch.nn.Module):
         in the look-ahead, for `refinement`. It comes as `ahead`, beside the
         derivatives.
     again : bool
-        Paired only: answer once more for the last frame of the pass before,
-        which had nothing ahead then.
+        With either: answer once more for the frame before those of a pass,
+        now that it is known what came after it.
     refinements : int
         Iterations of `refinement` a pass that the weights are made for, and
         that `SpectrogramInverter` does by itself.
@@ -152,10 +152,11 @@ class PhaseDerivativeNet(torch.nn.Module):
                 "a paired network sees both frames of a pass at their best: "
                 "it cannot be provisional too."
             )
-        if again and not (paired and history > 1):
+        if again and not ((paired or provisional) and history > 1):
             raise ValueError(
-                "only a paired network with a history of two frames or more "
-                f"answers again, got paired={paired!r}, history={history}."
+                "only a paired or provisional network with a history of two "
+                f"frames or more answers again, got paired={paired!r}, "
+                f"provisional={provisional!r}, history={history}."
             )
         if refinements < 0:
             raise ValueError(f"refinements must be >= 0, got {refinements}.")
@@ -247,15 +248,12 @@ class PhaseDerivativeNet(torch.nn.Module):
             made = self._make_compiled(frames, passes, parameters)
         else:
             made = self._make(frames, passes)
+        by_answer = [PhaseDerivatives(*x) for x in made.unbind(3)]
+        found = PhaseDerivatives(*made[:, :, :, : self.stride].flatten(2, 3))
         if self.provisional:
-            here, ahead = made.unbind(3)
-            found = PhaseDerivatives(*here, ahead=PhaseDerivatives(*ahead))
-        else:
-            pair = made[:, :, :, : self.stride].flatten(2, 3)
-            found = PhaseDerivatives(*pair)
-            if self.again:
-                again = PhaseDerivatives(*made[:, :, :, -1])
-                found = found._replace(again=again)
+            found = found._replace(ahead=by_answer[1])
+        if self.again:
+            found = found._replace(again=by_answer[2])
         return found, frames[:, ready:]
 
     def _make(self, frames, passes):

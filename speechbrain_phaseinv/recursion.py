@@ -71,9 +71,9 @@ def by_passes(frames, ahead=None, again=None, stride=1):
     >>> by_passes(torch.zeros(1, 6, 257), stride=2).shape
     torch.Size([1, 3, 2, 257])
     """
-    if ahead is not None:
-        return torch.stack([frames, ahead], dim=2)
     passes = frames.unflatten(1, (-1, stride))
+    if ahead is not None:
+        passes = torch.cat([passes, ahead.unsqueeze(2)], dim=2)
     if again is not None:
         passes = torch.cat([again.unsqueeze(2), passes], dim=2)
     return passes

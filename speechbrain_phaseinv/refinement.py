@@ -9,8 +9,8 @@ and Wyse (IEEE TASLP 15, 2007; RTISI-LA) do so in real time, frame by frame.
 What is final, though, are the samples that are out, not the frames they came
 from. A pass whose first hop is h works on these frames:
 
-    h - 2, h - 1    *reopened*: heard already, but most of what they add to
-                    the signal is still to come
+    h - 3 to h - 1  *reopened*: heard already, but some of what they add to the
+                    signal is still to come
     h, ...          those that the pass *emits*, one hop each
     newest          with a `delay` of one hop, a frame that only looks ahead:
                     it counts for half, and is estimated anew when its turn
@@ -34,9 +34,9 @@ from .config import steady_envelope
 from .integration import CANCELLED
 from .stft import windowed_frames
 
-# Frames that are heard already and worked on again. A third one, of which a
-# quarter is to come, gives nothing more.
-REOPENED = 2
+# Frames that are heard already and worked on again. The first of them, of which
+# a quarter is to come, is where least squares may begin.
+REOPENED = 3
 
 # The last open frame has none after it to overlap with. Where the sum of the
 # squared windows is below this part of its maximum, samples fade out rather

@@ -30,7 +30,8 @@ configs = pytest.mark.parametrize("config", CONFIGS, ids=str)
 
 # Answers, hops and delay of a pass: one frame after the other; one that only
 # looks ahead; one answered for once more; two at a time, and once more.
-POINTS = [(1, 1, 0), (2, 1, 1), (2, 1, 0), (2, 2, 0), (3, 2, 0)]
+POINTS = [(1, 1, 0), (2, 1, 1), (2, 1, 0), (2, 2, 0)]
+POINTS += [(3, 1, 1), (3, 1, 0), (3, 2, 0)]
 points = pytest.mark.parametrize("answers, stride, delay", POINTS)
 
 
