@@ -87,7 +87,7 @@ def inverters(config):
         else:  # its speed does not depend on its weights
             network = PhaseDerivativeNet(config, lookahead, paired)
             network.eval().requires_grad_(False)
-        found[name] = SpectrogramInverter(config, estimator=network)
+        found[name] = SpectrogramInverter(config, lookahead, network)
     return found
 
 
