@@ -33,6 +33,7 @@ row paired --paired True
 row refined --refinements 3
 row provisional-refined --provisional True --refinements 3
 row provisional-refined-twice --provisional True --refinements 6
+row provisional-again-refined --provisional True --again True --refinements 3
 row paired-refined --paired True --refinements 3
 row paired-again-refined --paired True --again True --refinements 3
 row bins-alike --convergence_density 0 --compressed_density 0

@@ -3,7 +3,7 @@
 
     python evaluate.py --data_folder /path/to/speech WEIGHTS [WEIGHTS ...]
 
-WEIGHTS is a packaged name, such as hann-512-128-latency1, or the folder
+WEIGHTS is a packaged name, such as hann-512-128, or the folder
 ``pretrained`` that train.py leaves in its output folder. The recordings are
 those of `prepare.py`'s test split (or another, with --split); a table is
 printed for each corpus, means with 95 % confidence intervals over utterances.
