@@ -184,7 +184,8 @@ class SpectrogramInverter(torch.nn.Module):
         magnitude = self._check(magnitude)
         if lengths is not None:
             lengths = self._check_lengths(lengths, magnitude)
-        added = self._invert(magnitude, lengths).added
+        pieces = [x.added for x in self._pieces(magnitude, lengths)]
+        added = torch.cat(pieces, dim=1)
         return overlap_add(added, self.config, length, lengths)
 
     def invert(self, magnitude, lengths=None):
@@ -203,15 +204,18 @@ class SpectrogramInverter(torch.nn.Module):
             lengths = self._check_lengths(lengths, magnitude)
             steps = torch.arange(magnitude.shape[1], device=magnitude.device)
             valid = steps < lengths.unsqueeze(-1)
-        stft, added = self._invert(magnitude, lengths)
+        pieces = self._pieces(magnitude, lengths)
         if self.refinements:
+            added = torch.cat([x.added for x in pieces], dim=1)
             stft = magnitude * _direction(added, self.config, valid)
+        else:
+            stft = torch.cat([x.stft for x in pieces], dim=1)
         if valid is not None:
             stft = stft.masked_fill(~valid.unsqueeze(-1), 0)
         return stft
 
-    def _invert(self, magnitude, lengths=None):
-        """All frames of whole spectrograms, `Inverted`."""
+    def _pieces(self, magnitude, lengths=None):
+        """Whole spectrograms, `Inverted` piece by piece."""
         if lengths is not None and magnitude.numel():
             # The end of a stream repeats its last frame; so does padding.
             steps = torch.arange(magnitude.shape[1], device=magnitude.device)
@@ -219,13 +223,12 @@ class SpectrogramInverter(torch.nn.Module):
             index = torch.minimum(steps.expand(len(lengths), -1), last)
             index = index.unsqueeze(-1).expand_as(magnitude)
             magnitude = magnitude.gather(1, index)
-        pieces, state = [], None
+        state = None
         for block in magnitude.split(BLOCK_FRAMES, dim=1):
             piece, state = self.step(block, state)
-            pieces.append(piece)
+            yield piece
         if state is not None:
-            pieces.append(self.flush(state))
-        return Inverted(*(torch.cat(x, dim=1) for x in zip(*pieces)))
+            yield self.flush(state)
 
     def step(self, magnitude, state=None):
         """Invert the next frames of a stream.
