@@ -90,10 +90,11 @@ def test_weights_of_exactly_this_transform_come_first():
 def test_what_is_provisional_does_without_look_ahead():
     assert find_pretrained(CONFIG, 0) == "hann-512-128"
     assert SpectrogramInverter(CONFIG, 0).latency == 512 - 128
+    other = StftConfig(16000, 512, hop_length=192, window="hamming")
+    assert find_pretrained(other, 0) == "hann-512-128"
     # But where the newest frame is a large part of what comes out.
-    for hop in (192, 256):
-        other = StftConfig(16000, 512, hop_length=hop, window="hamming")
-        assert find_pretrained(other, 0) is None
+    half = StftConfig(16000, 512, hop_length=256, window="hamming")
+    assert find_pretrained(half, 0) is None
 
 
 def test_weights_of_the_nearest_overlap_come_next():

@@ -39,7 +39,7 @@ def find_pretrained(config, lookahead=1, paired=False):
     bins and on the overlap, and hardly on the sampling rate or on the
     length: see `serves`. Weights of exactly this transform come first, then
     those of the nearest overlap. Provisional ones do without look-ahead, too,
-    but not at less than 75 % overlap, where too much of what comes out is the
+    but not those for half overlap, where too much of what comes out is the
     newest frame's.
 
     Arguments
@@ -67,13 +67,13 @@ def find_pretrained(config, lookahead=1, paired=False):
     for name in available_pretrained():
         hyperparameters = read_hyperparameters(FOLDER / name)
         network = hyperparameters["network"]
+        trained = StftConfig(**hyperparameters["stft"])
         offered = {network["lookahead"]}
-        quarter = 4 * config.hop_length <= config.win_length
+        quarter = 4 * trained.hop_length <= trained.win_length
         if network.get("provisional") and quarter:
             offered.add(0)
         if lookahead not in offered or network["paired"] != paired:
             continue
-        trained = StftConfig(**hyperparameters["stft"])
         if serves(trained, config):
             hop = trained.hop_length / trained.n_fft
             fitting.append((trained != config, hop, name))
