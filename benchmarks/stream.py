@@ -204,7 +204,6 @@ def run_edge(folder, inverter, frames, solver, watch):
     stream = edge.EdgeStream(folder, solver)
     stream.estimate = watch.wrap("estimator", stream.estimate)
     stream.step = watch.wrap("solver", stream.step)
-    stream._refine = watch.wrap("solver", stream._refine)
     stream._overlap_add = watch.wrap("synthesis", stream._overlap_add)
     pending = np.zeros(config.n_fft, np.float32)
 

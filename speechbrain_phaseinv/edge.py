@@ -229,13 +229,14 @@ class EdgeStream:
         windowed frame and changes of those before, and the phasors.
         """
         if self.iterations == 0:
-            frames = self._windowed(sizes * phasors)[self.reopened :]
-            return frames, phasors
+            new = slice(self.reopened, None)
+            return self._windowed(sizes[new] * phasors[new]), phasors
         length, last = len(self.window), len(sizes) - 1
         stop = self.reopened + self.stride
         counted = self.counts * sizes
-        frames = self._windowed(counted * phasors)
-        frames[: self.first] = self.added[: self.first]
+        fresh = slice(self.first, None)
+        frames = self._windowed(counted[fresh] * phasors[fresh])
+        frames = np.concatenate([self.added[: self.first], frames])
         audible = sizes > self.inaudible * sizes.max()
         for i in range(self.iterations):
             first = last - 1 - i % last

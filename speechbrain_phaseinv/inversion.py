@@ -93,7 +93,7 @@ class SpectrogramInverter(torch.nn.Module):
     backend : str
         See `tridiagonal.solve_ladder`.
     refinements : int, optional
-        Iterations of `refinement` on each frame. Default: as many as the
+        Iterations of `refinement` a pass. Default: as many as the
         estimator was made for (its attribute `refinements`), or none.
 
     Example

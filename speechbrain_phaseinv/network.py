@@ -96,7 +96,8 @@ class PhaseDerivativeNet(torch.nn.Module):
     provisional : bool
         With a look-ahead of 1: say also what can be said so far of the frame
         in the look-ahead, for `refinement`. It comes as `ahead`, beside the
-        derivatives.
+        derivatives. `SpectrogramInverter` may then do without look-ahead, and
+        let that frame be heard at once.
     again : bool
         With either: answer once more for the frame before those of a pass,
         now that it is known what came after it.
