@@ -208,6 +208,12 @@ def test_a_run_resumes_exports_and_can_be_evaluated(tmp_path):
     arguments = evaluate.parse(
         [f"--data_folder={data}", str(output / "pretrained")]
     )
+    ((_, plain),) = evaluate.targets(arguments, 16000)
+    arguments.offset = 20
+    ((_, raised),) = evaluate.targets(arguments, 16000)
+    offset = (raised - plain).double()
+    assert offset.mean() == pytest.approx(10 * plain.square().mean() ** 0.5)
+    assert offset.std() < 1e-6
     results = evaluate.evaluate(arguments)
     text = evaluate.markdown(results)
     assert "csv, 1 utterances" in text

@@ -84,6 +84,9 @@ def targets(arguments, sample_rate):
         arguments.limit,
         arguments.corpora,
     ):
+        if arguments.offset is not None:
+            level = waveform.square().mean().sqrt()
+            waveform = waveform + level * 10 ** (arguments.offset / 20)
         yield corpus, waveform
 
 
@@ -119,6 +122,12 @@ def parse(arguments=None, description=__doc__):
     parser.add_argument("--split", default="test")
     parser.add_argument("--corpora", nargs="*", default=[])
     parser.add_argument("--limit", type=int, help="utterances per corpus")
+    parser.add_argument(
+        "--offset",
+        type=float,
+        metavar="DB",
+        help="add a constant, so many dB above the recording's level",
+    )
     parser.add_argument("--refinements", type=int, help="of the WEIGHTS")
     parser.add_argument("--griffin_lim", type=int, nargs="*", default=[])
     parser.add_argument("--sample_rate", type=int, default=16000)

@@ -75,11 +75,14 @@ class PhaseBrain(sb.Brain):
         trimmed = -(-self.stft.trim // self.stft.hop_length)
         known = self.hparams.edge_frames + network.history + 1
         start = max(known, self.overlap + trimmed)
+        # An offset would drown all else in the objective.
+        self.offset = waveform.mean(1, keepdim=True)
         self.waveform = waveform
         self.target = stft
         self.magnitude = magnitude
         self.log_magnitude = log_magnitude(magnitude)
-        self.level = waveform.square().mean(1).sqrt() + 1e-4
+        sound = waveform - self.offset
+        self.level = sound.square().mean(1).sqrt() + 1e-4
         # With or without a hop of delay, by turns.
         self.delay = 0
         if getattr(network, "provisional", False):
@@ -239,8 +242,8 @@ class PhaseBrain(sb.Brain):
         total = 0
         for config in self.hparams.resolutions:
             loss = self.hparams.magnitude_loss(
-                waveform,
-                target,
+                waveform - self.offset,
+                target - self.offset,
                 config,
                 self.level,
                 margin=self.hparams.edge_frames * self.stft.hop_length,
@@ -437,6 +440,7 @@ if __name__ == "__main__":
         rate,
         hparams["excerpt_samples"],
         hparams["augment"],
+        hparams["offsets"],
     )
     valid_data = UtteranceDataset(tables / "valid.json", root, rate)
     test_data = UtteranceDataset(tables / "test.json", root, rate)
