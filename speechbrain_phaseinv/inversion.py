@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import torch
 
 from . import recursion
+from .checks import check_lengths, check_magnitude
 from .gradient_theorem import GradientTheorem
 from .integration import log_magnitude
 from .pretrained import (
@@ -181,9 +182,9 @@ class SpectrogramInverter(torch.nn.Module):
         -------
         waveform : torch.Tensor, [batch, length]
         """
-        magnitude = self._check(magnitude)
+        magnitude = check_magnitude(magnitude, self.config)
         if lengths is not None:
-            lengths = self._check_lengths(lengths, magnitude)
+            lengths = check_lengths(lengths, magnitude)
         pieces = [x.added for x in self._pieces(magnitude, lengths)]
         added = torch.cat(pieces, dim=1)
         return overlap_add(added, self.config, length, lengths)
@@ -198,10 +199,10 @@ class SpectrogramInverter(torch.nn.Module):
         stft : torch.Tensor, [batch, time, freq], complex
             In the convention of `torch.stft`; zero in padding.
         """
-        magnitude = self._check(magnitude)
+        magnitude = check_magnitude(magnitude, self.config)
         valid = None
         if lengths is not None:
-            lengths = self._check_lengths(lengths, magnitude)
+            lengths = check_lengths(lengths, magnitude)
             steps = torch.arange(magnitude.shape[1], device=magnitude.device)
             valid = steps < lengths.unsqueeze(-1)
         pieces = self._pieces(magnitude, lengths)
@@ -247,7 +248,7 @@ class SpectrogramInverter(torch.nn.Module):
         state : InverterState
             For the next call, or `flush`.
         """
-        magnitude = self._check(magnitude)
+        magnitude = check_magnitude(magnitude, self.config)
         if magnitude.shape[1] == 0:
             return self._nothing(magnitude), state
         known, state = self.estimate(magnitude, state)
@@ -315,54 +316,6 @@ class SpectrogramInverter(torch.nn.Module):
         shape = len(magnitude), 0, self.config.win_length
         return Inverted(stft, magnitude.new_zeros(shape))
 
-    def _check(self, magnitude):
-        """A valid magnitude [batch, time, freq], or an error that helps."""
-        if not isinstance(magnitude, torch.Tensor):
-            raise TypeError(
-                f"expected a torch.Tensor, got {type(magnitude).__name__}."
-            )
-        if magnitude.is_complex():
-            raise TypeError(
-                "expected magnitudes, got a complex spectrogram: pass its "
-                ".abs()."
-            )
-        if magnitude.dtype not in (torch.float32, torch.float64):
-            double = torch.get_default_dtype() == torch.float64
-            magnitude = magnitude.to(torch.float64 if double else torch.float32)
-        bins = self.config.num_bins
-        if magnitude.dim() != 3 or magnitude.shape[-1] != bins:
-            raise ValueError(_explain_shape(magnitude, self.config))
-        if magnitude.numel():
-            low, high = torch.aminmax(magnitude)
-            low, high = low.item(), high.item()
-            if not (low >= 0 and high < float("inf")):
-                hint = ""
-                if low < 0:
-                    hint = (
-                        " A log-magnitude needs .exp() first, a spectrogram "
-                        "in dB 10 ** (x / 20)."
-                    )
-                raise ValueError(
-                    "magnitudes must be finite and not negative, got values "
-                    f"from {low:g} to {high:g}.{hint}"
-                )
-        return magnitude
-
-    def _check_lengths(self, lengths, magnitude):
-        """Valid frames as a tensor of integers, [batch]."""
-        lengths = torch.as_tensor(lengths, device=magnitude.device)
-        batch, time = magnitude.shape[:2]
-        if lengths.shape != (batch,) or lengths.is_floating_point():
-            raise ValueError(
-                f"expected {batch} integer lengths in frames, got "
-                f"{lengths.dtype} of shape {list(lengths.shape)}."
-            )
-        if ((lengths < 0) | (lengths > time)).any():
-            raise ValueError(
-                f"lengths must lie in [0, {time}], got {lengths.tolist()}."
-            )
-        return lengths
-
 
 def _direction(added, config, valid):
     """Unit phasors of the signal's frames; one where there is nothing."""
@@ -402,22 +355,3 @@ def _build(choice, config, lookahead, paired):
                 "estimator='gradient' works for any transform."
             )
     return "gradient theorem", GradientTheorem(config, lookahead)
-
-
-def _explain_shape(magnitude, config):
-    """What is wrong with a spectrogram's shape, and what to do."""
-    shape = list(magnitude.shape)
-    message = (
-        f"expected magnitudes [batch, time, {config.num_bins}] for n_fft = "
-        f"{config.n_fft}, got shape {shape}."
-    )
-    if magnitude.dim() == 3 and magnitude.shape[1] == config.num_bins:
-        message += " Time and frequency look swapped: use .transpose(1, 2)."
-    elif magnitude.dim() and magnitude.shape[-1] in (40, 64, 80, 100, 128):
-        message += (
-            f" {shape[-1]} bins look like a mel spectrogram: turn it into "
-            "linear magnitudes first."
-        )
-    elif magnitude.dim() == 2:
-        message += " Add the batch axis: use .unsqueeze(0)."
-    return message
