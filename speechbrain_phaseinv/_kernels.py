@@ -246,6 +246,28 @@ def integrate(advance, real, time, frequency, anchor, coupling, start, output):
 
 
 @compiled()
+def least_squares_adjoint(
+    total, solution, tilt, ratio, inverse, floor, real, y
+):
+    """Solve the adjoint system of one frame; see `integration`. All [freq]."""
+    freq = total.size
+    target = np.empty(freq, dtype=np.complex128)
+    for k in range(freq):
+        s = np.complex128(solution[k])
+        size = math.sqrt(s.real * s.real + s.imag * s.imag)
+        if size < floor:
+            target[k] = 0
+            continue
+        z = np.complex128(total[k]) * np.complex128(tilt[k]).conjugate()
+        # Only a turn of s moves s / |s|: take the radial part out.
+        radial = (z.real * s.real + z.imag * s.imag) / size**2
+        target[k] = (z - radial * s) / size
+    for k in real:
+        target[k] = 0
+    _substitute(ratio, inverse, np.ones(freq), target, 0.0, y)
+
+
+@compiled()
 def integrate_adjoint(
     anchor, coupling, rotor, tilt, solution, gradient, floor, real, y
 ):
@@ -253,8 +275,7 @@ def integrate_adjoint(
     batch, time, freq = anchor.shape
     ratio = np.zeros((LANES, freq))
     inverse = np.empty((LANES, freq))
-    ones = np.ones(freq)
-    target = np.empty(freq, dtype=np.complex128)
+    total = np.empty(freq, dtype=np.complex128)
     row = np.empty(freq, dtype=np.complex128)
     for i in range(batch):
         carry = np.zeros(freq, dtype=np.complex128)
@@ -269,18 +290,17 @@ def integrate_adjoint(
                     inverse,
                 )
             for k in range(freq):
-                s = np.complex128(solution[i, t, k])
-                size = math.sqrt(s.real * s.real + s.imag * s.imag)
-                if size < floor:
-                    target[k] = 0
-                    continue
-                z = (gradient[i, t, k] + carry[k]) * tilt[i, t, k].conjugate()
-                # Only a turn of s moves s / |s|: take the radial part out.
-                radial = (z.real * s.real + z.imag * s.imag) / size**2
-                target[k] = (z - radial * s) / size
-            for k in real:
-                target[k] = 0
-            _substitute(ratio[j], inverse[j], ones, target, 0.0, row)
+                total[k] = gradient[i, t, k] + carry[k]
+            least_squares_adjoint(
+                total,
+                solution[i, t],
+                tilt[i, t],
+                ratio[j],
+                inverse[j],
+                floor,
+                real,
+                row,
+            )
             for k in range(freq):
                 y[i, t, k] = row[k]
                 carry[k] = anchor[i, t, k] * row[k] * rotor[i, t, k].conjugate()

@@ -81,10 +81,11 @@ def _overlap(frames, heard, hop, added, total):
 
 
 @compiled()
-def _keep_direction(spectrum, sizes, unit, floors, phasors):
+def _keep_direction(spectrum, sizes, unit, floors, phasors, slope):
     """Unit phasors of what is neither inaudible nor all but cancelled.
 
-    `unit` is the reciprocal of the largest size, in which squares fit.
+    `unit` is the reciprocal of the largest size, in which squares fit. Writes
+    what turns the spectrum's changes into those of the phasors to `slope`.
     """
     cancelled, inaudible = floors
     number = sizes.dtype.type
@@ -104,14 +105,19 @@ def _keep_direction(spectrum, sizes, unit, floors, phasors):
             x * share if known else phasor.real,
             y * share if known else phasor.imag,
         )
+        slope[k] = unit * share if known else number(0)
 
 
 @compiled()
-def _iterate(phasors, given, n_iter, floors, work):
-    """Iterations on the open frames: `phasors` and `frames`, in place."""
+def _iterate(phasors, given, n_iter, floors, work, record):
+    """Iterations on the open frames: `phasors` and `frames`, in place.
+
+    `record`, if it is not empty, gets the phasors and slopes of each.
+    """
     sizes, counts, heard, frame, scale = given
     window, offset, hop, n_fft = frame
-    spectra, signals, frames, added, total = work
+    spectra, signals, frames, added, total, slopes = work
+    turns, kept_slopes = record
     unit = sizes.dtype.type(1) / sizes.max()
     last = len(sizes) - 1
     for i in range(n_iter):
@@ -133,7 +139,11 @@ def _iterate(phasors, given, n_iter, floors, work):
                 unit,
                 floors,
                 phasors[first + j],
+                slopes[j],
             )
+        if len(turns) > 0:
+            turns[i] = phasors[first : first + 2]
+            kept_slopes[i] = slopes
         _synthesise(
             phasors[first : first + 2],
             sizes[first : first + 2],
@@ -163,6 +173,7 @@ def run(
     n_iter,
     floors,
     hops,
+    record,
     output,
     output_added,
 ):
@@ -174,7 +185,9 @@ def run(
     the hop and n_fft; `scale` and `counts` are those of `refinement`, `floors`
     its CANCELLED and INAUDIBLE; `hops` says how many frames a pass emits, and
     how many are new. Writes the phasors of the emitted frames and what they
-    add, [batch, passes * emitted, ...].
+    add, [batch, passes * emitted, ...]; and, if the arrays are not empty, what
+    the adjoint asks for to `record`: of each answer the phasors before it and
+    what `least_squares` writes, of each iteration the phasors and the slopes.
     """
     batch, passes, answers, freq = sizes.shape
     window, offset, hop, n_fft = frame
@@ -193,7 +206,10 @@ def run(
     frames = np.empty((opened, window.size), scale.dtype)
     added = np.empty((new, window.size), scale.dtype)
     total = np.empty((opened - 1) * hop + window.size, scale.dtype)
-    work = spectra, signals, frames, added, total
+    slopes = np.empty((2, freq), sizes.dtype)
+    work = spectra, signals, frames, added, total, slopes
+    steps, turns, kept_slopes = record
+    recorded = len(steps) > 0
     for i in range(batch):
         anchors = anchor[i].reshape(rows, freq)
         couplings = coupling[i].reshape(rows, freq)
@@ -206,6 +222,8 @@ def run(
             last[:] = state[0][first - 1]
             for j in range(answers):
                 row = p * answers + j
+                if recorded:
+                    steps[i, row, 0] = last
                 lane = row % LANES
                 if lane == 0:
                     until = min(row + LANES, rows)
@@ -228,6 +246,8 @@ def run(
                     found,
                 )
                 last[:] = found[0]
+                if recorded:
+                    steps[i, row, 1:] = found
                 for k in range(freq):
                     phasors[first + j, k] = last[k] * to_start[k]
             for j in range(first):
@@ -242,7 +262,9 @@ def run(
                 frames[first:],
             )
             given = known, counts, state, frame, scale
-            _iterate(phasors, given, n_iter, floors, work)
+            at = i * recorded, p * recorded
+            own = turns[at[0], at[1]], kept_slopes[at[0], at[1]]
+            _iterate(phasors, given, n_iter, floors, work, own)
             _overlap(frames[:stop], state, hop, added[:emitted], total)
             state[2][:] = total[emitted * hop : emitted * hop + state[2].size]
             for j in range(emitted):

@@ -216,27 +216,46 @@ class _Integrate(torch.autograd.Function):
         run = _adjoint_numba if ctx.backend == "numba" else _adjoint_torch
         y = run(anchor, coupling, rotor, tilt, s, gradient, ctx.real)
         target = torch.cat([start.unsqueeze(1), phasor[:, :-1]], dim=1) * rotor
-        # y is of double precision: it is as large as the weights are small.
-        weighted = (anchor * y).to(rotor.dtype)
-        handed = weighted * rotor.conj()
+        handed = (anchor * y).to(rotor.dtype) * rotor.conj()
         total = gradient.clone()
         total[:, :-1] += handed[:, 1:]
-        limit = torch.finfo(anchor.dtype).max / 10
-        d_anchor = (y.conj() * (target - s)).real
-        d_anchor = d_anchor.clamp(-limit, limit).to(anchor.dtype)
-        d_coupling = torch.zeros_like(coupling)
-        d_steps = -(y.diff().conj() * s.diff()).real
-        d_coupling[..., 1:] = d_steps.clamp(-limit, limit)
-        d_time = (weighted * target.conj()).imag
-        d_tilt = (total * phasor.conj()).imag
-        d_tilt[..., ctx.real] = 0
-        # theta[k] holds all fpd up to k.
-        d_theta = (d_tilt - d_time)[..., 1:].flip(-1)
-        d_theta = d_theta.cumsum(-1, dtype=torch.float64).flip(-1)
-        d_frequency = torch.zeros_like(d_time)
-        d_frequency[..., 1:] = d_theta
-        given = d_time, d_frequency, d_anchor, d_coupling, handed[:, 0]
-        return *given, None, None
+        given = input_gradients(anchor, target, s, phasor, y, total, ctx.real)
+        return *given, handed[:, 0], None, None
+
+
+def input_gradients(anchor, target, s, phasor, y, total, real):
+    """Cotangents of derivatives and weights from those of the phasors.
+
+    Arguments
+    ---------
+    anchor : torch.Tensor, [..., freq]
+        The weights l.
+    target, s, phasor, y, total : torch.Tensor, [..., freq], complex
+        q, s, z and y of `_Integrate`, and Z with all that was handed on.
+    real : torch.Tensor, int
+        The bins whose phasors were made real.
+
+    Returns
+    -------
+    time, frequency, anchor, coupling : torch.Tensor, [..., freq]
+    """
+    # y is of double precision: it is as large as the weights are small.
+    weighted = (anchor * y).to(target.dtype)
+    limit = torch.finfo(anchor.dtype).max / 10
+    d_anchor = (y.conj() * (target - s)).real
+    d_anchor = d_anchor.clamp(-limit, limit).to(anchor.dtype)
+    d_coupling = torch.zeros_like(anchor)
+    d_steps = -(y.diff().conj() * s.diff()).real
+    d_coupling[..., 1:] = d_steps.clamp(-limit, limit)
+    d_time = (weighted * target.conj()).imag
+    d_tilt = (total * phasor.conj()).imag
+    d_tilt[..., real] = 0
+    # theta[k] holds all fpd up to k.
+    d_theta = (d_tilt - d_time)[..., 1:].flip(-1)
+    d_theta = d_theta.cumsum(-1, dtype=torch.float64).flip(-1)
+    d_frequency = torch.zeros_like(d_time)
+    d_frequency[..., 1:] = d_theta
+    return d_time, d_frequency, d_anchor, d_coupling
 
 
 def _run(time, frequency, anchor, coupling, start, config, backend):

@@ -14,6 +14,7 @@ from . import tridiagonal
 from .derivatives import PhaseDerivatives, expected_advance
 from .integration import (
     CANCELLED,
+    input_gradients,
     integrate,
     phase_weights,
     real_bins,
@@ -227,37 +228,31 @@ def run(
 
 
 class _Recursion(torch.autograd.Function):
-    """What is compiled, with the gradient of what is not."""
+    """What is compiled, and its gradient; or else that of `_run_torch`."""
 
     @staticmethod
     def forward(ctx, *inputs):
         *tensors, config, n_iter, stride, delay, backend = inputs
-        ctx.save_for_backward(*tensors)
         ctx.settings = config, n_iter, stride, delay, backend
-        return (_run_numba if backend == "numba" else _run_torch)(*inputs)
+        if backend == "numba":
+            wanted = any(ctx.needs_input_grad)
+            found, record = _run_numba(*inputs, recorded=wanted)
+            ctx.save_for_backward(*tensors, *record)
+            return found
+        ctx.save_for_backward(*tensors)
+        return _run_torch(*inputs)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, *gradients):
-        wanted = ctx.needs_input_grad[: len(ctx.saved_tensors)]
-        tensors = [
-            x.detach().requires_grad_(needed)
-            for x, needed in zip(ctx.saved_tensors, wanted)
-        ]
-        with torch.enable_grad():
-            outputs = _run_torch(*tensors, *ctx.settings)
-        pairs = [x for x in zip(outputs, gradients) if x[0].requires_grad]
-        leaves = [x for x in tensors if x.requires_grad]
-        outputs, gradients = zip(*pairs)
-        found = torch.autograd.grad(
-            outputs, leaves, gradients, allow_unused=True
-        )
-        found = iter(found)
-        found = [next(found) if needed else None for needed in wanted]
+        run = _adjoint_numba if ctx.settings[-1] == "numba" else _adjoint_torch
+        saved = ctx.saved_tensors
+        found = run(saved, ctx.settings, ctx.needs_input_grad, gradients)
         return *found, *[None] * len(ctx.settings)
 
 
-def _run_numba(*inputs):
+def _run_numba(*inputs, recorded=False):
+    """As `_run_torch`, and the record that the adjoint asks for."""
     from . import _recursion
 
     *tensors, config, n_iter, stride, delay, _ = inputs
@@ -265,29 +260,33 @@ def _run_numba(*inputs):
     magnitude, *heard = tensors[5:-2]
     batch, count, answers, freq = passes[0].shape
     dtype, new = magnitude.dtype, stride + delay
-    frame = (
-        config.window_tensor(dtype).numpy(),
-        config.window_offset,
-        config.hop_length,
-        config.n_fft,
-    )
-    scale = overlap_scale(config, new, stride, dtype)
     own = torch.contiguous_format
     heard = [x.detach().cpu().clone(memory_format=own) for x in heard]
-    done = torch.empty(batch, count * stride, freq, dtype=heard[0].dtype)
+    kind = heard[0].dtype
+    done = torch.empty(batch, count * stride, freq, dtype=kind)
     added = torch.empty(batch, count * stride, config.win_length, dtype=dtype)
+    record = (
+        torch.empty(0, 0, 5, freq, dtype=torch.complex128),
+        torch.empty(1, 1, 0, 2, freq, dtype=kind),
+        torch.empty(1, 1, 0, 2, freq, dtype=dtype),
+    )
+    if recorded:
+        iterations = batch, count, n_iter, 2, freq
+        record = (
+            record[0].new_empty(batch, count * answers, 5, freq),
+            record[1].new_empty(iterations),
+            record[2].new_empty(iterations),
+        )
     _recursion.run(
         expected_advance(config, torch.float64).numpy(),
         real_bins(config).numpy(),
         *to_arrays(*passes, target, share, magnitude),
         tuple(x.numpy() for x in heard),
-        config.start_phasor(torch.complex128).numpy(),
-        frame,
-        scale.numpy(),
-        np.array(counts(new, stride)),
+        *_constants(config, new, stride, dtype),
         n_iter,
         (CANCELLED, INAUDIBLE),
         (stride, new),
+        tuple(x.numpy() for x in record),
         done.numpy(),
         added.numpy(),
     )
@@ -295,7 +294,82 @@ def _run_numba(*inputs):
     magnitude = torch.cat([magnitude, emitted], dim=1)[:, -REOPENED:]
     device = magnitude.device
     done, added, *heard = (x.to(device) for x in (done, added, *heard))
-    return done, added, magnitude, *heard
+    return (done, added, magnitude, *heard), record
+
+
+def _constants(config, new, emitted, dtype):
+    """What the kernels have to know of the transform, as arrays."""
+    frame = (
+        config.window_tensor(dtype).numpy(),
+        config.window_offset,
+        config.hop_length,
+        config.n_fft,
+    )
+    scale = overlap_scale(config, new, emitted, dtype).numpy()
+    to_start = config.start_phasor(torch.complex128).numpy()
+    return to_start, frame, scale, np.array(counts(new, emitted))
+
+
+def _adjoint_numba(saved, settings, wanted, gradients):
+    """Gradients of the inputs, those that are not wanted too."""
+    from . import _recursion_adjoint
+
+    *tensors, steps, turns, slopes = saved
+    config, _, stride, delay, _ = settings
+    time, _, anchor, coupling, size, before, *_, target, share = tensors
+    new, device = stride + delay, size.device
+    d_output, d_added, *d_heard = gradients
+    own = torch.contiguous_format
+    d_heard = [x.cpu().clone(memory_format=own) for x in d_heard]
+    d_drawn = [torch.zeros_like(x, device="cpu") for x in (target, share)]
+    d_size = torch.zeros(size.shape, dtype=size.dtype)
+    total, y = steps.new_empty(2, *steps[:, :, 0].shape)
+    _recursion_adjoint.run(
+        *to_arrays(anchor, coupling, size, target, share, before),
+        *_constants(config, new, stride, size.dtype),
+        CANCELLED,
+        real_bins(config).numpy(),
+        (stride, new),
+        tuple(x.numpy() for x in (steps, turns, slopes)),
+        *to_arrays(d_output, d_added),
+        tuple(x.numpy() for x in d_heard),
+        d_size.numpy(),
+        tuple(x.numpy() for x in d_drawn),
+        total.numpy(),
+        y.numpy(),
+    )
+    previous, phasor, s, rotor, _ = steps.unbind(2)
+    if share.numel():
+        drawn = target.cpu().flatten(1, 2) - previous
+        previous = previous + share.cpu().flatten(1, 2) * drawn
+    own = input_gradients(
+        anchor.cpu().flatten(1, 2),
+        previous * rotor,
+        s,
+        phasor,
+        y,
+        total,
+        real_bins(config),
+    )
+    own = [x.to(size.dtype).view(time.shape) for x in own]
+    return [x.to(device) for x in (*own, d_size, *d_heard, *d_drawn)]
+
+
+def _adjoint_torch(saved, settings, wanted, gradients):
+    """Gradients of the inputs that are wanted."""
+    tensors = [
+        x.detach().requires_grad_(needed) for x, needed in zip(saved, wanted)
+    ]
+    with torch.enable_grad():
+        outputs = _run_torch(*tensors, *settings)
+    pairs = [x for x in zip(outputs, gradients) if x[0].requires_grad]
+    leaves = [x for x in tensors if x.requires_grad]
+    outputs, gradients = zip(*pairs)
+    found = torch.autograd.grad(outputs, leaves, gradients, allow_unused=True)
+    found = iter(found)
+    return [
+        next(found) if needed else None for _, needed in zip(tensors, wanted)
+    ]
 
 
 def _run_torch(*inputs):
