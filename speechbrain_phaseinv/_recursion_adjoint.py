@@ -136,7 +136,9 @@ def run(
     steps, all_turns, all_slopes = record
     n_iter, dtype = all_turns.shape[2], sizes.dtype
     share = np.full(freq, 2 / n_fft).astype(dtype)
-    share[real] = 1 / n_fft
+    for k in range(freq):
+        if 2 * k % n_fft == 0:
+            share[k] /= 2
     inverse_share = np.empty((2, freq), dtype)
     inverse_share[:] = 1 / share
     ratio = np.zeros((LANES, freq))

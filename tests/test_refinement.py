@@ -297,6 +297,26 @@ def test_the_gradient_is_the_slope(answers, stride, delay, backend):
         torch.testing.assert_close(slope, expected, rtol=1e-4, atol=1e-8)
 
 
+@configs
+@points
+def test_the_compiled_gradient_is_that_of_autograd(
+    config, answers, stride, delay
+):
+    """With a pause, in which nothing has a direction."""
+    given = passes(config, answers=answers)
+    given.magnitude[:, 3:6] = 0
+    results = []
+    for backend in ("numba", "torch"):
+        leaves = [x.clone().requires_grad_(True) for x in given]
+        found = run(Passes(*leaves), config, 3, stride, delay, backend=backend)
+        torch.manual_seed(1)
+        loss = sum((x * torch.randn_like(x)).real.sum() for x in flat(found))
+        results.append(torch.autograd.grad(loss, leaves))
+    for a, b in zip(*results):
+        assert a.isfinite().all() and a.any()
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6 * b.abs().max())
+
+
 def test_it_brings_the_magnitudes_nearer():
     config = StftConfig(16000, 512, hop_length=128)
     magnitude = analysis(synthetic_speech().float(), config).abs()
