@@ -124,23 +124,14 @@ class ExcerptDataset(torch.utils.data.Dataset):
         Length of an excerpt.
     augment : bool
         Vary pitch, filter and noise too, see `augment`.
-    offsets : float
-        Share of the excerpts that get a constant offset.
     """
 
     def __init__(
-        self,
-        json_file,
-        data_root,
-        sample_rate,
-        samples,
-        augment=False,
-        offsets=0.0,
+        self, json_file, data_root, sample_rate, samples, augment=False
     ):
         self.recordings = Recordings(json_file, data_root, sample_rate)
         self.samples = samples
         self.augment = augment
-        self.offsets = offsets
         self.sources = []
         for i in range(len(self.recordings)):
             fitting = self.recordings.seconds(i) * sample_rate / samples
@@ -158,8 +149,6 @@ class ExcerptDataset(torch.utils.data.Dataset):
         if self.augment:
             waveform = augment.change_pitch(waveform, speed)
             waveform = augment.vary(self._excerpt(waveform, self.samples))
-        if torch.rand(()) < self.offsets:
-            waveform = augment.add_offset(waveform)
         gain = 10 ** (torch.rand(()) * 1.5 - 1)
         return gain * waveform + 1e-5 * torch.randn(self.samples)
 

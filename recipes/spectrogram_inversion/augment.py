@@ -16,8 +16,6 @@ FILTER_DB = 6.0
 FILTER_POINTS = 8
 # Signal-to-noise ratio of the noise that every second recording gets.
 NOISE_DB = (10.0, 50.0)
-# Of a constant offset, relative to the recording's power.
-OFFSET_DB = (-30.0, 20.0)
 
 
 def draw_speed():
@@ -107,26 +105,3 @@ def vary(waveform):
         scale = power.sqrt() * 10 ** (-ratio / 20)
         waveform = waveform + scale * draw_noise(samples)
     return waveform
-
-
-def add_offset(waveform):
-    """With the constant that many a sound card adds.
-
-    One recording of LibriSpeech in fifty has one of -10 dB or more. It may lie
-    30 dB above all speech; what is beside it, in pauses above all, has to be
-    inverted as if it were not there.
-
-    Arguments
-    ---------
-    waveform : torch.Tensor, [samples]
-        A recording.
-
-    Returns
-    -------
-    waveform : torch.Tensor, [samples]
-    """
-    low, high = OFFSET_DB
-    ratio = low + (high - low) * torch.rand(())
-    sign = torch.randint(2, ()) * 2 - 1
-    offset = waveform.square().mean().sqrt() * 10 ** (ratio / 20)
-    return waveform + sign * offset

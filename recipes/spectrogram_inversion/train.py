@@ -75,7 +75,7 @@ class PhaseBrain(sb.Brain):
         trimmed = -(-self.stft.trim // self.stft.hop_length)
         known = self.hparams.edge_frames + network.history + 1
         start = max(known, self.overlap + trimmed)
-        # An offset would drown all else in the objective.
+        # Some recordings have one, which would drown all else in the objective.
         self.offset = waveform.mean(1, keepdim=True)
         self.waveform = waveform
         self.target = stft
@@ -440,7 +440,6 @@ if __name__ == "__main__":
         rate,
         hparams["excerpt_samples"],
         hparams["augment"],
-        hparams["offsets"],
     )
     valid_data = UtteranceDataset(tables / "valid.json", root, rate)
     test_data = UtteranceDataset(tables / "test.json", root, rate)
