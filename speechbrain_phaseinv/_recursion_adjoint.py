@@ -37,7 +37,7 @@ def _overlap(added, total, hop, reopened, frames, before, signal):
 
 
 @compiled()
-def _synthesis(frames, phasors, sizes, counts, frame, share, work, given):
+def _synthesis(frames, phasors, sizes, counts, frame, forth, work, given):
     """Of `_recursion._synthesise`: from up to two frames, which are spent."""
     window, offset, _, n_fft = frame
     signals, spectra = work
@@ -50,7 +50,7 @@ def _synthesis(frames, phasors, sizes, counts, frame, share, work, given):
     for j in range(len(frames)):
         count = sizes.dtype.type(counts[j])
         for k in range(sizes.shape[1]):
-            x = count * share[k] * spectra[j, k]
+            x = count * forth[k] * spectra[j, k]
             z = phasors[j, k]
             d_phasors[j, k] += sizes[j, k] * x
             d_sizes[j, k] += z.real * x.real + z.imag * x.imag
@@ -60,7 +60,7 @@ def _synthesis(frames, phasors, sizes, counts, frame, share, work, given):
 @compiled()
 def _iteration(first, turns, slopes, given, gradients, work):
     """Of one iteration of `_recursion._iterate`, on the frames from `first`."""
-    sizes, counts, frame, scale, share, inverse_share = given
+    sizes, counts, frame, scale, forth, back = given
     d_phasors, d_sizes, d_frames, d_before, d_signal = gradients
     signals, spectra, added, total, parts = work
     window, _, hop, _ = frame
@@ -71,7 +71,7 @@ def _iteration(first, turns, slopes, given, gradients, work):
         sizes[pair],
         counts[pair],
         frame,
-        share,
+        forth,
         (signals, spectra),
         (d_phasors[pair], d_sizes[pair]),
     )
@@ -82,8 +82,8 @@ def _iteration(first, turns, slopes, given, gradients, work):
             spectra[j, k] = slope * (z - radial * u)
             if slope > 0:
                 d_phasors[first + j, k] = 0
-    # Of the transform: counts are in `inverse_share`, one row for each.
-    _synthesise(spectra, inverse_share, np.ones(2), frame, parts)
+    # `back` takes the place of sizes: of the transform, without counts.
+    _synthesise(spectra, back, np.ones(2), frame, parts)
     total[:] = 0
     added[:] = 0
     for j in range(2):
@@ -135,12 +135,13 @@ def run(
     first = opened - answers
     steps, all_turns, all_slopes = record
     n_iter, dtype = all_turns.shape[2], sizes.dtype
-    share = np.full(freq, 2 / n_fft).astype(dtype)
+    # w / N, and its reciprocal.
+    forth = np.full(freq, 2 / n_fft).astype(dtype)
     for k in range(freq):
         if 2 * k % n_fft == 0:
-            share[k] /= 2
-    inverse_share = np.empty((2, freq), dtype)
-    inverse_share[:] = 1 / share
+            forth[k] /= 2
+    back = np.empty((2, freq), dtype)
+    back[:] = 1 / forth
     ratio = np.zeros((LANES, freq))
     inverse = np.empty((LANES, freq))
     carry = np.empty(freq, np.complex128)
@@ -156,7 +157,7 @@ def run(
     parts = np.empty((2, window.size), dtype)
     added = np.empty((new, window.size), dtype)
     total = np.empty((opened - 1) * hop + window.size, dtype)
-    given = known, counts, frame, scale, share, inverse_share
+    given = known, counts, frame, scale, forth, back
     work = signals, spectra, added, total, parts
     for i in range(batch):
         d_known, d_phasors, d_frames, d_signal = (
@@ -168,13 +169,13 @@ def run(
         for p in range(passes - 1, -1, -1):
             # The sizes as they were: the last that came before, then new ones.
             for j in range(opened):
-                back = p * emitted + j - reopened
+                out = p * emitted + j - reopened
                 if j >= reopened:
                     known[j] = sizes[i, p, answers - opened + j]
-                elif back < 0:
-                    known[j] = before[i, reopened + back]
+                elif out < 0:
+                    known[j] = before[i, reopened + out]
                 else:
-                    q, r = back // emitted, back % emitted
+                    q, r = out // emitted, out % emitted
                     known[j] = sizes[i, q, answers - new + r]
             # What was handed over, and what came out.
             for j in range(emitted):
@@ -224,7 +225,7 @@ def run(
                     known[two],
                     counts[two],
                     frame,
-                    share,
+                    forth,
                     (signals, spectra),
                     (g_phasors[two], g_sizes[two]),
                 )
