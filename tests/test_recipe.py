@@ -214,6 +214,10 @@ def test_a_run_resumes_exports_and_can_be_evaluated(tmp_path):
     offset = (raised - plain).double()
     assert offset.mean() == pytest.approx(10 * plain.square().mean() ** 0.5)
     assert offset.std() < 1e-6
+    arguments.high_pass, arguments.offset = 7000, None
+    ((_, rest),) = evaluate.targets(arguments, 16000)
+    assert rest.norm() < 0.1 * plain.norm()
+    arguments.high_pass = None
     results = evaluate.evaluate(arguments)
     text = evaluate.markdown(results)
     assert "csv, 1 utterances" in text

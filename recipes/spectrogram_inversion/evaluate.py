@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from audio import split_recordings
 from metrics import inversion_metrics, mean_and_interval
+from torchaudio.functional import highpass_biquad
 
 from speechbrain_phaseinv.gradient_theorem import GradientTheorem
 from speechbrain_phaseinv.inversion import SpectrogramInverter
@@ -84,6 +85,11 @@ def targets(arguments, sample_rate):
         arguments.limit,
         arguments.corpora,
     ):
+        if arguments.high_pass is not None:
+            for _ in range(2):  # of fourth order
+                waveform = highpass_biquad(
+                    waveform, sample_rate, arguments.high_pass
+                )
         if arguments.offset is not None:
             level = waveform.square().mean().sqrt()
             waveform = waveform + level * 10 ** (arguments.offset / 20)
@@ -122,6 +128,9 @@ def parse(arguments=None, description=__doc__):
     parser.add_argument("--split", default="test")
     parser.add_argument("--corpora", nargs="*", default=[])
     parser.add_argument("--limit", type=int, help="utterances per corpus")
+    parser.add_argument(
+        "--high_pass", type=float, metavar="HZ", help="filter the recordings"
+    )
     parser.add_argument(
         "--offset",
         type=float,
