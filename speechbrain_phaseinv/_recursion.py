@@ -11,6 +11,14 @@ from ._kernels import LANES, compiled, factor, least_squares
 
 
 @compiled()
+def _held(sizes, constant):
+    """How many bins of a frame are those of an offset; see `offset`."""
+    bins, above = constant
+    largest = sizes[bins:].max()
+    return bins if sizes[0] > sizes.dtype.type(above) * largest else 0
+
+
+@compiled()
 def _to_spectra(signals, spectra):
     """The way back."""
     both = np.fft.fft(signals)
@@ -114,7 +122,7 @@ def _iterate(phasors, given, n_iter, floors, work, record):
 
     `record`, if it is not empty, gets the phasors and slopes of each.
     """
-    sizes, counts, heard, frame, scale = given
+    sizes, counts, heard, frame, scale, constant = given
     window, offset, hop, n_fft = frame
     spectra, signals, frames, added, total, slopes = work
     turns, kept_slopes = record
@@ -133,13 +141,15 @@ def _iterate(phasors, given, n_iter, floors, work, record):
             )
         _to_spectra(signals, spectra)
         for j in range(2):
+            held = _held(sizes[first + j], constant)
+            slopes[j, :held] = 0
             _keep_direction(
-                spectra[j],
-                sizes[first + j],
+                spectra[j, held:],
+                sizes[first + j, held:],
                 unit,
                 floors,
-                phasors[first + j],
-                slopes[j],
+                phasors[first + j, held:],
+                slopes[j, held:],
             )
         if len(turns) > 0:
             turns[i] = phasors[first : first + 2]
@@ -172,6 +182,7 @@ def run(
     counts,
     n_iter,
     floors,
+    constant,
     hops,
     record,
     output,
@@ -183,7 +194,8 @@ def run(
     are drawn. `before` holds the magnitudes of the frames before, `heard` all
     else of `Heard`, updated in place. `frame` is the window, where it begins,
     the hop and n_fft; `scale` and `counts` are those of `refinement`, `floors`
-    its CANCELLED and INAUDIBLE; `hops` says how many frames a pass emits, and
+    its CANCELLED and INAUDIBLE, `constant` the bins of an offset and `offset`'s
+    ABOVE; `hops` says how many frames a pass emits, and
     how many are new. Writes the phasors of the emitted frames and what they
     add, [batch, passes * emitted, ...]; and, if the arrays are not empty, what
     the adjoint asks for to `record`: of each answer the phasors before it and
@@ -245,7 +257,10 @@ def run(
                     real,
                     found,
                 )
+                # That of an offset goes on as it was.
+                sign = 1.0 if last[0].real >= 0 else -1.0
                 last[:] = found[0]
+                last[: _held(known[first + j], constant)] = sign
                 if recorded:
                     steps[i, row, 1:] = found
                 for k in range(freq):
@@ -261,7 +276,7 @@ def run(
                 frame,
                 frames[first:],
             )
-            given = known, counts, state, frame, scale
+            given = known, counts, state, frame, scale, constant
             at = i * recorded, p * recorded
             own = turns[at[0], at[1]], kept_slopes[at[0], at[1]]
             _iterate(phasors, given, n_iter, floors, work, own)

@@ -15,7 +15,7 @@ the inverse of its cotangents over w.
 import numpy as np
 
 from ._kernels import LANES, compiled, factor, least_squares_adjoint
-from ._recursion import _synthesise, _to_spectra
+from ._recursion import _held, _synthesise, _to_spectra
 
 
 @compiled()
@@ -107,6 +107,7 @@ def run(
     scale,
     counts,
     cancelled,
+    constant,
     real,
     hops,
     record,
@@ -244,6 +245,7 @@ def run(
                 for k in range(freq):
                     z = g_phasors[first + j, k] * to_start[k].conjugate()
                     carry[k] += z
+                carry[: _held(known[first + j], constant)] = 0
                 total_gradient[i, row] = carry
                 least_squares_adjoint(
                     carry,

@@ -76,6 +76,8 @@ class EdgeStream:
         self.iterations = refinement["iterations"]
         self.cancelled = refinement["cancelled"]
         self.inaudible = refinement["inaudible"]
+        self.offset_bins = spec["offset_bins"]
+        self.offset_above = np.float32(spec["offset_above"])
         self.scale = np.array(refinement["scale"], np.float32)
         self.counts = np.array(refinement["counts"], np.float32)[:, None]
         # Frames of a pass: those heard already, those new, those answered for.
@@ -193,7 +195,11 @@ class EdgeStream:
             frame = self.first + i
             given = [x[i] for x in derivatives]
             before = logs[frame - 1], *given, self.advance, phasors[-1]
-            phasors.append(self.step(logs[frame], *before))
+            phasor = self.step(logs[frame], *before)
+            # That of an offset goes on as it was.
+            sign = 1 if phasors[-1][0].real >= 0 else -1
+            phasor[self._held(sizes[frame])] = sign
+            phasors.append(phasor)
         added, phasors = self._refine(np.array(phasors), sizes)
         emitted = range(self.stride if most is None else most)
         if self.trace is not None:
@@ -221,6 +227,12 @@ class EdgeStream:
         phasor[self.real] = signs
         return phasor
 
+    def _held(self, size):
+        """Bins of an offset that is far above all else, as a slice."""
+        bins = self.offset_bins
+        above = size[0] > self.offset_above * size[bins:].max()
+        return slice(bins if above else 0)
+
     def _refine(self, phasors, sizes):
         """Iterations of Griffin-Lim on the frames of a pass, [frames, freq].
 
@@ -238,6 +250,8 @@ class EdgeStream:
         frames = self._windowed(counted[fresh] * phasors[fresh])
         frames = np.concatenate([self.added[: self.first], frames])
         audible = sizes > self.inaudible * sizes.max()
+        for size, own in zip(sizes, audible):
+            own[self._held(size)] = False
         for i in range(self.iterations):
             first = last - 1 - i % last
             pair = slice(first, first + 2)

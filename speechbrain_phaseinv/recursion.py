@@ -20,6 +20,7 @@ from .integration import (
     real_bins,
     to_arrays,
 )
+from .offset import ABOVE, is_offset, offset_bins
 from .refinement import (
     INAUDIBLE,
     REOPENED,
@@ -29,7 +30,6 @@ from .refinement import (
     refine,
     silence,
 )
-from .stft import windowed_frames
 
 
 class Passes(NamedTuple):
@@ -194,31 +194,17 @@ def run(
     frames : torch.Tensor, [batch, passes * stride, win_length]
         What their hops add to the signal, for `stft.overlap_add_step`.
     heard : Heard
-        For the next call. With no iterations, and nothing drawn, its signal
-        is what it was.
+        For the next call.
     """
     magnitude = passes.magnitude
-    answers = magnitude.shape[2]
     if heard is None:
         heard = silence(magnitude[:, :1, 0].sum(1), config)
     backend = tridiagonal.resolve(backend, magnitude)
-    if n_iter == 0 and drawn is None and answers == stride + delay:
-        # Frame after frame, with a gradient that is compiled, too.
-        if stride == 1:
-            *given, magnitude = (x[:, :, 0] for x in passes)
-        else:
-            *given, magnitude = (x[:, :, :stride].flatten(1, 2) for x in passes)
-        derivatives, weights = PhaseDerivatives(*given[:2]), given[2:]
-        start = heard.phasors[:, -1]
-        found = integrate(derivatives, *weights, config, start, backend)
-        to_start = config.start_phasor(found.dtype, found.device)
-        frames = windowed_frames(magnitude * found * to_start, config)
-        known = torch.cat([heard.magnitude, magnitude], dim=1)
-        phasors = torch.cat([heard.phasors, found], dim=1)
-        heard = heard._replace(
-            magnitude=known[:, -REOPENED:], phasors=phasors[:, -REOPENED:]
-        )
-        return found, frames, heard
+    if n_iter == 0 and delay:
+        # What only looks ahead has no say.
+        passes = Passes(*(x[:, :, :-delay] for x in passes))
+        drawn = drawn and tuple(x[:, :, :-delay] for x in drawn)
+        delay = 0
     if drawn is None:
         nothing = magnitude.new_empty(0, 0, 0, 0)
         drawn = nothing.to(magnitude.dtype.to_complex()), nothing
@@ -285,6 +271,7 @@ def _run_numba(*inputs, recorded=False):
         *_constants(config, new, stride, dtype),
         n_iter,
         (CANCELLED, INAUDIBLE),
+        (offset_bins(config), ABOVE),
         (stride, new),
         tuple(x.numpy() for x in record),
         done.numpy(),
@@ -328,6 +315,7 @@ def _adjoint_numba(saved, settings, wanted, gradients):
         *to_arrays(anchor, coupling, size, target, share, before),
         *_constants(config, new, stride, size.dtype),
         CANCELLED,
+        (offset_bins(config), ABOVE),
         real_bins(config).numpy(),
         (stride, new),
         tuple(x.numpy() for x in (steps, turns, slopes)),
@@ -382,21 +370,26 @@ def _run_torch(*inputs):
     frames = [magnitude.new_empty(len(magnitude), 0, config.win_length)]
     for p in range(passes[0].shape[1]):
         *given, magnitude = (x[:, p] for x in passes)
+        fresh = magnitude[:, answers - new :]
+        sizes = torch.cat([heard.magnitude, fresh], dim=1)
+        first = REOPENED + new - answers
         found = []
-        phasor = heard.phasors[:, REOPENED + new - answers - 1]
+        phasor = heard.phasors[:, first - 1]
         for j in range(answers):
             if share.numel():
                 drawn = target[:, p, j] - phasor
                 phasor = phasor + share[:, p, j] * drawn
             time, frequency, *weights = (x[:, j : j + 1] for x in given)
             derivatives = PhaseDerivatives(time, frequency)
-            found.append(
-                integrate(derivatives, *weights, config, phasor, backend)
-            )
+            made = integrate(derivatives, *weights, config, phasor, backend)
+            # That of an offset goes on as it was.
+            sign = torch.where(phasor[:, None, :1].real >= 0, 1.0, -1.0)
+            held = is_offset(sizes[:, first + j, None], config)
+            found.append(torch.where(held, sign.to(made.dtype), made))
             phasor = found[-1][:, 0]
         found, added, heard = refine(
             torch.cat(found, dim=1),
-            magnitude[:, answers - new :],
+            fresh,
             config,
             heard,
             n_iter,

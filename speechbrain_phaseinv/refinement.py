@@ -32,6 +32,7 @@ import torch
 
 from .config import steady_envelope
 from .integration import CANCELLED
+from .offset import is_offset
 from .stft import windowed_frames
 
 # Frames that are heard already and worked on again. The first of them, of which
@@ -174,6 +175,7 @@ def refine(phasors, magnitude, config, heard, n_iter, emitted=1):
     start = config.window_offset
     around = start, config.n_fft - start - length
     audible = sizes > INAUDIBLE * sizes.amax((1, 2), keepdim=True)
+    audible = audible & ~is_offset(sizes, config)
     tiny = torch.finfo(dtype).tiny
     for i in range(n_iter):
         first = last - 1 - i % last

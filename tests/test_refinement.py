@@ -302,9 +302,10 @@ def test_the_gradient_is_the_slope(answers, stride, delay, backend):
 def test_the_compiled_gradient_is_that_of_autograd(
     config, answers, stride, delay
 ):
-    """With a pause, in which nothing has a direction."""
+    """With a pause, in which nothing has a direction, and an offset."""
     given = passes(config, answers=answers)
     given.magnitude[:, 3:6] = 0
+    given.magnitude[:, 7:10, :, 0] = 100
     results = []
     for backend in ("numba", "torch"):
         leaves = [x.clone().requires_grad_(True) for x in given]
