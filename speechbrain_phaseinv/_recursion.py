@@ -13,9 +13,17 @@ from ._kernels import LANES, compiled, factor, least_squares
 @compiled()
 def _held(sizes, constant):
     """How many bins of a frame are those of an offset; see `offset`."""
-    bins, above = constant
-    largest = sizes[bins:].max()
-    return bins if sizes[0] > sizes.dtype.type(above) * largest else 0
+    lobe, above, tolerance = constant
+    number, level = sizes.dtype.type, sizes[0]
+    if not level > number(above) * sizes[lobe.size :].max():
+        return 0
+    for k in range(lobe.size):
+        if (
+            not abs(sizes[k] - number(lobe[k]) * level)
+            <= number(tolerance) * level
+        ):
+            return 0
+    return lobe.size
 
 
 @compiled()
@@ -194,8 +202,8 @@ def run(
     are drawn. `before` holds the magnitudes of the frames before, `heard` all
     else of `Heard`, updated in place. `frame` is the window, where it begins,
     the hop and n_fft; `scale` and `counts` are those of `refinement`, `floors`
-    its CANCELLED and INAUDIBLE, `constant` the bins of an offset and `offset`'s
-    ABOVE; `hops` says how many frames a pass emits, and
+    its CANCELLED and INAUDIBLE, `constant` the `main_lobe` of an offset,
+    ABOVE and TOLERANCE; `hops` says how many frames a pass emits, and
     how many are new. Writes the phasors of the emitted frames and what they
     add, [batch, passes * emitted, ...]; and, if the arrays are not empty, what
     the adjoint asks for to `record`: of each answer the phasors before it and

@@ -76,8 +76,10 @@ class EdgeStream:
         self.iterations = refinement["iterations"]
         self.cancelled = refinement["cancelled"]
         self.inaudible = refinement["inaudible"]
-        self.offset_bins = spec["offset_bins"]
-        self.offset_above = np.float32(spec["offset_above"])
+        constant = spec["offset"]
+        self.lobe = np.array(constant["main_lobe"], np.float32)
+        self.above = np.float32(constant["above"])
+        self.tolerance = np.float32(constant["tolerance"])
         self.scale = np.array(refinement["scale"], np.float32)
         self.counts = np.array(refinement["counts"], np.float32)[:, None]
         # Frames of a pass: those heard already, those new, those answered for.
@@ -229,9 +231,11 @@ class EdgeStream:
 
     def _held(self, size):
         """Bins of an offset that is far above all else, as a slice."""
-        bins = self.offset_bins
-        above = size[0] > self.offset_above * size[bins:].max()
-        return slice(bins if above else 0)
+        bins, level = len(self.lobe), size[0]
+        off = np.abs(size[:bins] - self.lobe * level).max()
+        near = off <= self.tolerance * level
+        above = level > self.above * size[bins:].max()
+        return slice(bins if above and near else 0)
 
     def _refine(self, phasors, sizes):
         """Iterations of Griffin-Lim on the frames of a pass, [frames, freq].

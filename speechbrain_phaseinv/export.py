@@ -23,7 +23,7 @@ from .gradient_theorem import BACKWARD_SHARE, GradientTheorem
 from .graphs import NetworkStep, SolverStep
 from .integration import CANCELLED
 from .inversion import SpectrogramInverter
-from .offset import ABOVE, offset_bins
+from .offset import ABOVE, TOLERANCE, main_lobe
 from .refinement import INAUDIBLE, REOPENED, counts, overlap_scale
 from .stft import ENVELOPE_FLOOR, analysis
 from .streaming import InversionStream
@@ -142,8 +142,11 @@ def describe(inverter):
         "reanswered": inverter.reanswered,
         "power": inverter.power,
         "real_bins": list(config.real_bins),
-        "offset_bins": offset_bins(config),
-        "offset_above": ABOVE,
+        "offset": {
+            "main_lobe": main_lobe(config).tolist(),
+            "above": ABOVE,
+            "tolerance": TOLERANCE,
+        },
         "envelope_floor": ENVELOPE_FLOOR,
         "refinement": {
             "iterations": inverter.refinements,

@@ -13,15 +13,20 @@ from functools import lru_cache
 import torch
 
 # An offset's magnitude at DC, relative to all outside of its bins.
-ABOVE = 4.0
+ABOVE = 10.0
+
+# How far its bins may be from the window's spectrum, relative to that at DC.
+# In rumble they are not that near it.
+TOLERANCE = 0.02
 
 # The main lobe ends where the window's spectrum falls below this part of it.
 LOBE_END = 0.05
 
 
 @lru_cache(maxsize=64)
-def offset_bins(config):
-    """Bins, from DC on, in which an offset is seen.
+@torch.inference_mode(False)
+def main_lobe(config):
+    """Magnitudes of a constant, relative to that at DC, while they last.
 
     Arguments
     ---------
@@ -30,21 +35,19 @@ def offset_bins(config):
 
     Returns
     -------
-    bins : int
+    lobe : torch.Tensor, [bins], double
 
     Example
     -------
     >>> from speechbrain_phaseinv.stft import StftConfig
-    >>> offset_bins(StftConfig(16000, n_fft=512, hop_length=128))
-    2
-    >>> offset_bins(StftConfig(16000, 512, hop_length=128, window="blackman"))
-    3
+    >>> main_lobe(StftConfig(16000, n_fft=512, hop_length=128))
+    tensor([1.0000, 0.5000], dtype=torch.float64)
     """
     window = config.window_tensor(torch.float64)
     spectrum = torch.fft.rfft(window, config.n_fft).abs()
-    outside = (spectrum < LOBE_END * spectrum[0]).nonzero()
-    last = config.num_bins - 1
-    return min(int(outside[0]) if len(outside) else last, last)
+    spectrum = spectrum[:-1] / spectrum[0]
+    outside = (spectrum < LOBE_END).nonzero()
+    return spectrum[: int(outside[0])] if len(outside) else spectrum
 
 
 def is_offset(magnitude, config):
@@ -65,13 +68,18 @@ def is_offset(magnitude, config):
     >>> from speechbrain_phaseinv.stft import StftConfig, analysis
     >>> config = StftConfig(16000, n_fft=512, hop_length=128)
     >>> speech = torch.randn(1, 16000)
-    >>> held = is_offset(analysis(speech + 10, config).abs(), config)
+    >>> held = is_offset(analysis(speech + 20, config).abs(), config)
     >>> held.sum(-1).unique()
     tensor([2])
     >>> is_offset(analysis(speech, config).abs(), config).any()
     tensor(False)
     """
-    bins = offset_bins(config)
-    above = magnitude[..., :1] > ABOVE * magnitude[..., bins:].amax(-1, True)
-    inside = torch.arange(magnitude.shape[-1], device=magnitude.device) < bins
-    return above & inside
+    lobe = main_lobe(config).to(magnitude)
+    inside, outside = magnitude.tensor_split([len(lobe)], dim=-1)
+    level = magnitude[..., :1]
+    found = level > ABOVE * outside.amax(-1, True)
+    near = (inside - lobe * level).abs() <= TOLERANCE * level
+    found = found & near.all(-1, True)
+    return torch.cat(
+        [found.expand_as(inside), torch.zeros_like(outside, dtype=bool)], -1
+    )

@@ -20,7 +20,7 @@ from .integration import (
     real_bins,
     to_arrays,
 )
-from .offset import ABOVE, is_offset, offset_bins
+from .offset import ABOVE, TOLERANCE, is_offset, main_lobe
 from .refinement import (
     INAUDIBLE,
     REOPENED,
@@ -271,7 +271,7 @@ def _run_numba(*inputs, recorded=False):
         *_constants(config, new, stride, dtype),
         n_iter,
         (CANCELLED, INAUDIBLE),
-        (offset_bins(config), ABOVE),
+        (main_lobe(config).numpy(), ABOVE, TOLERANCE),
         (stride, new),
         tuple(x.numpy() for x in record),
         done.numpy(),
@@ -315,7 +315,7 @@ def _adjoint_numba(saved, settings, wanted, gradients):
         *to_arrays(anchor, coupling, size, target, share, before),
         *_constants(config, new, stride, size.dtype),
         CANCELLED,
-        (offset_bins(config), ABOVE),
+        (main_lobe(config).numpy(), ABOVE, TOLERANCE),
         real_bins(config).numpy(),
         (stride, new),
         tuple(x.numpy() for x in (steps, turns, slopes)),
