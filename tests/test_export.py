@@ -28,6 +28,7 @@ from speechbrain_phaseinv.integration import (
     integrate,
     phase_weights,
 )
+from speechbrain_phaseinv.offset import is_offset
 from speechbrain_phaseinv.recursion import by_passes
 
 # Small, so that the export is fast; an odd window, so that nothing is even.
@@ -148,13 +149,15 @@ def test_export_is_complete_and_agrees(folders, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("solver", ["ladder", "onnx"])
-def test_edge_is_the_stream(folders, kind, solver):
+@pytest.mark.parametrize("offset", [0, 5])
+def test_edge_is_the_stream(folders, kind, solver, offset):
     """On other sound than the test vectors', and with a tail of any length."""
     folder, _ = folders(kind)
     # Random weights let roundings, which are the processor's, grow tenfold in
     # some 50 frames: no more of them than tell an error from a rounding.
     x = synthetic_speech(0.06).float()
-    magnitude = analysis(x, SMALL).abs()
+    magnitude = analysis(x + offset * x.std(), SMALL).abs()
+    assert is_offset(magnitude, SMALL).any() == (offset > 0)
     expected = InversionStream(make_inverter(kind, SMALL))
     found = edge.EdgeStream(folder, solver)
     for _ in range(2):  # a flushed stream is a new one

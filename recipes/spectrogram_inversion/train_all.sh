@@ -22,8 +22,8 @@ train() {
         $rate "$@"
 }
 
-train single --provisional True --refinements 3 --max_updates 8000 &
-train paired --paired True --again True --refinements 4 --max_updates 9000
+train single --provisional True --refinements 3 --max_updates 9000 &
+train paired --paired True --again True --refinements 4 --max_updates 10000
 wait
 python evaluate.py "$output/single/pretrained" "$output/paired/pretrained" \
     --data_folder "$data" --griffin_lim 32 100
