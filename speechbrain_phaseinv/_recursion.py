@@ -15,13 +15,13 @@ def _held(sizes, constant):
     """How many bins of a frame are those of an offset; see `offset`."""
     lobe, above, tolerance = constant
     number, level = sizes.dtype.type, sizes[0]
-    if not level > number(above) * sizes[lobe.size :].max():
-        return 0
+    most = number(tolerance) * level
+    # In nearly all frames, the second bin says no.
     for k in range(lobe.size):
-        if (
-            not abs(sizes[k] - number(lobe[k]) * level)
-            <= number(tolerance) * level
-        ):
+        if not abs(sizes[k] - number(lobe[k]) * level) <= most:
+            return 0
+    for k in range(lobe.size, sizes.size):
+        if not level > number(above) * sizes[k]:
             return 0
     return lobe.size
 
