@@ -18,10 +18,11 @@ PACKAGE = Path(speechbrain_phaseinv.__file__).parent
 LAYERS = [
     {"config", "_kernels"},
     {"stft"},
-    {"derivatives", "tridiagonal", "mel"},
+    {"derivatives", "tridiagonal", "mel", "checks", "offset"},
     {"gradient_theorem", "integration", "griffinlim"},
     {"_network", "losses", "_recursion", "refinement"},
-    {"network", "recursion"},
+    {"network", "_recursion_adjoint"},
+    {"recursion"},
     {"pretrained", "mel_network"},
     {"inversion", "noisy_phase"},
     {"transforms", "streaming", "resynthesizer"},
