@@ -54,6 +54,7 @@ from speechbrain_phaseinv import (
     StftConfig,
     analysis,
     edge,
+    inversion,
     recursion,
     streaming,
 )
@@ -168,7 +169,7 @@ def run_eager(inverter, frames, watch):
     config = inverter.config
     stream = InversionStream(inverter)
     timed = [
-        (recursion, "arrange", "weights"),
+        (inversion, "arrange", "weights"),
         (recursion, "run", "solver"),
         (streaming, "overlap_add_step", "synthesis"),
     ]

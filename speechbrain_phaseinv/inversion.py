@@ -8,6 +8,7 @@ from . import recursion
 from .checks import check_lengths, check_magnitude
 from .gradient_theorem import GradientTheorem
 from .integration import log_magnitude
+from .passes import arrange
 from .pretrained import (
     available_pretrained,
     find_pretrained,
@@ -252,7 +253,7 @@ class SpectrogramInverter(torch.nn.Module):
         if magnitude.shape[1] == 0:
             return self._nothing(magnitude), state
         known, state = self.estimate(magnitude, state)
-        passes = recursion.arrange(*known, self.power, self.stride)
+        passes = arrange(*known, self.power, self.stride)
         ready = passes.time.shape[1] * self.stride
         phasors, added, heard = recursion.run(
             passes,
@@ -280,7 +281,7 @@ class SpectrogramInverter(torch.nn.Module):
         -------
         known : tuple
             Derivatives, magnitudes and their logarithms, for
-            `recursion.arrange`.
+            `passes.arrange`.
         state : InverterState
             That after the estimate, the frames still waiting.
         """

@@ -31,6 +31,7 @@ import torch
 
 from . import recursion
 from .derivatives import expected_advance
+from .passes import arrange, for_answers
 
 # Share of a bin that is never believed to be free of noise: an enhancer's
 # magnitude is not known better. This, and the next, were chosen on validation
@@ -99,7 +100,7 @@ def invert_towards(inverter, magnitude, observed, trust):
     magnitude = torch.cat([magnitude, ahead], dim=1)
     known, state = inverter.estimate(magnitude)
     derivatives, magnitude, log_mag = known
-    passes = recursion.arrange(*known, inverter.power, inverter.stride)
+    passes = arrange(*known, inverter.power, inverter.stride)
     # Before the start and past the end nothing was observed.
     past = log_mag.shape[1] - ahead.shape[1] - count
     rest = (0, 0, past, ahead.shape[1])
@@ -120,7 +121,7 @@ def invert_towards(inverter, magnitude, observed, trust):
         return observed[:, here] * back, ratio
 
     stride = inverter.stride
-    target, ratio = recursion.for_answers(drawn, derivatives, stride)
+    target, ratio = for_answers(drawn, derivatives, stride)
     _, added, _ = recursion.run(
         passes._replace(anchor=passes.anchor * (1 + ratio)),
         config,

@@ -29,7 +29,7 @@ from speechbrain_phaseinv.integration import (
     phase_weights,
 )
 from speechbrain_phaseinv.offset import is_offset
-from speechbrain_phaseinv.recursion import by_passes
+from speechbrain_phaseinv.passes import by_passes
 
 # Small, so that the export is fast; an odd window, so that nothing is even.
 SMALL = StftConfig(16000, 64, 63, 16)

@@ -20,7 +20,7 @@ LAYERS = [
     {"stft"},
     {"derivatives", "tridiagonal", "mel", "checks", "offset"},
     {"gradient_theorem", "integration", "griffinlim"},
-    {"_network", "losses", "_recursion", "refinement"},
+    {"_network", "losses", "_recursion", "refinement", "passes"},
     {"network", "_recursion_adjoint"},
     {"recursion"},
     {"pretrained", "mel_network"},

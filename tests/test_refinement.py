@@ -8,7 +8,8 @@ from speechbrain_phaseinv.derivatives import PhaseDerivatives
 from speechbrain_phaseinv.integration import CANCELLED, integrate
 from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.network import PhaseDerivativeNet
-from speechbrain_phaseinv.recursion import Passes, arrange, run
+from speechbrain_phaseinv.passes import Passes, arrange
+from speechbrain_phaseinv.recursion import run
 from speechbrain_phaseinv.refinement import (
     REOPENED,
     Heard,

@@ -21,6 +21,7 @@ from metrics import inversion_metrics, mean_and_interval
 from speechbrain_phaseinv import recursion
 from speechbrain_phaseinv.derivatives import expected_advance, phase_derivatives
 from speechbrain_phaseinv.inversion import SpectrogramInverter
+from speechbrain_phaseinv.passes import Passes, arrange, for_answers
 from speechbrain_phaseinv.pretrained import load_pretrained
 from speechbrain_phaseinv.refinement import REOPENED, refine, silence
 from speechbrain_phaseinv.stft import analysis, overlap_add
@@ -71,7 +72,7 @@ def partly_true(target, inverter):
     # The last frame goes on, for the look-ahead and an odd last pair.
     after = [size[:, -1:]] * (inverter.lookahead + count % stride)
     known, state = inverter.estimate(torch.cat([size, *after], dim=1))
-    passes = recursion.arrange(*known, inverter.power, stride)
+    passes = arrange(*known, inverter.power, stride)
     derivatives, seen, _ = known
     # Nothing is known of frames after the end; before the start phases are
     # zero.
@@ -80,7 +81,7 @@ def partly_true(target, inverter):
     true = phase_derivatives(stft, config)
     true = [torch.nn.functional.pad(x, around) for x in true[:2]]
     true[0][:, :past] = -expected_advance(config)
-    time, frequency = recursion.for_answers(
+    time, frequency = for_answers(
         lambda found, here, before: [x[:, here] for x in true],
         derivatives,
         stride,
@@ -102,7 +103,7 @@ def partly_true(target, inverter):
     made = {name: waveform(x, state.heard) for name, x in mixed.items()}
     # One pass each: passes become the batch, and what they have heard is the
     # true frames before.
-    alone = recursion.Passes(*(x.transpose(0, 1) for x in passes))
+    alone = Passes(*(x.transpose(0, 1) for x in passes))
     phasors = stft / size.clamp_min(1e-20) * config.centre_phasor()
     before = REOPENED - 1 - (-config.win_length // config.hop_length)
 

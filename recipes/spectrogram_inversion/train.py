@@ -33,6 +33,7 @@ from speechbrain_phaseinv.integration import log_magnitude
 from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.losses import derivative_loss
 from speechbrain_phaseinv.network import PhaseDerivativeNet
+from speechbrain_phaseinv.passes import arrange
 from speechbrain_phaseinv.pretrained import load_pretrained, save_pretrained
 from speechbrain_phaseinv.refinement import Heard, refine, silence
 from speechbrain_phaseinv.stft import (
@@ -140,7 +141,7 @@ class PhaseBrain(sb.Brain):
             again = getattr(network, "again", False)
             seen = slice(start - 1 - self.reanswered - again, ahead)
             stride = getattr(network, "stride", 1)
-            passes = recursion.arrange(
+            passes = arrange(
                 derivatives,
                 self.magnitude[:, seen],
                 self.log_magnitude[:, seen],
