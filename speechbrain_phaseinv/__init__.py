@@ -10,6 +10,9 @@ The data flows one way, one module a step:
 - `network`, `pretrained`: the same by eight thousand trained parameters;
 - `integration`: from derivatives to phases, by least squares;
 - `tridiagonal`: the system behind it, solved in linear time;
+- `refinement`, `offset`: consistency with the samples already out, and what is
+  left alone there;
+- `passes`, `recursion`: both, pass by pass through the frames, compiled;
 - `inversion`: the whole chain, `SpectrogramInverter`;
 - `streaming`: `InversionStream`, frames in and samples out;
 - `transforms`: `PhaseInversion`, for `torchaudio.transforms.GriffinLim`;
@@ -22,7 +25,7 @@ The data flows one way, one module a step:
 - `evaluation`: methods side by side, with `metrics` and `summary`;
 - `compare`, `report`: all figures of a comparison, and a page that shows them;
 - `export`, `edge`: the step for devices, and a runtime in NumPy alone;
-- `cli`: the command ``phaseinv``.
+- `cli`, `options`: the command ``phaseinv``.
 
 Begin with `SpectrogramInverter`, or with `PhaseInversion` if you come from
 torchaudio. Only `inference` needs torchaudio and speechbrain. The names below
