@@ -134,6 +134,67 @@ def test_mistaken_folders_are_explained(tmp_path):
         prepare(str(tmp_path), str(tmp_path), layout="tape")
 
 
+def test_what_a_librispeech_lacks_is_taken_from_its_training(tmp_path):
+    for i in range(8):
+        folder = tmp_path / "data" / "train-clean-100" / str(i) / "7"
+        write(folder / f"{i}-7-0000.flac", i)
+        (folder / f"{i}-7.trans.txt").write_text("")
+    tables = prepared(tmp_path / "data", tmp_path)
+    assert_disjoint(tables)
+    assert [len(tables[split]) for split in SPLITS] == [6, 1, 1]
+    # The subset itself does not tell speakers from chapters.
+    subset = tmp_path / "data" / "train-clean-100"
+    with pytest.raises(ValueError, match="one subset of LibriSpeech"):
+        prepare(str(subset), str(tmp_path / "other"))
+
+
+def test_recordings_of_one_name_are_told_apart_or_refused(tmp_path):
+    lines = ["path,split"]
+    for i, speaker in enumerate("abcd"):
+        write(tmp_path / speaker / "000.wav", i)
+        lines.append(f"{speaker}/000.wav,")
+    path = tmp_path / "list.csv"
+    # As a spreadsheet writes it.
+    path.write_text("\n".join(lines), encoding="utf-8-sig")
+    tables = prepared(path, tmp_path)
+    assert_disjoint(tables)
+    names = {name for table in tables.values() for name in table}
+    assert names == {"a__000", "b__000", "c__000", "d__000"}
+    lines = ["id,path,split", "x,a/000.wav,train", "x,b/000.wav,train"]
+    path.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match="called 'x'"):
+        prepare(str(path), str(tmp_path / "twice"))
+
+
+@pytest.mark.parametrize("fails", ["nothing", "single", "paired"])
+def test_train_all_evaluates_what_both_trainings_made(tmp_path, fails):
+    """In the place of Python, a script that writes down what it was to do."""
+    python, log = tmp_path / "bin" / "python", tmp_path / "log"
+    python.parent.mkdir()
+    python.write_text(
+        f'#!/bin/sh\necho "$*" >> "{log}"\n'
+        f'case "$*" in evaluate.py*) ;; *out/{fails}*) exit 3 ;; esac\n'
+    )
+    python.chmod(0o755)
+    path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
+    found = subprocess.run(
+        ["sh", str(RECIPE / "train_all.sh"), ".", "out"],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path},
+    )
+    assert found.returncode == (0 if fails == "nothing" else 3)
+    lines = log.read_text().splitlines()
+    trained = [x for x in lines if x.startswith("train.py")]
+    evaluated = [x for x in lines if x.startswith("evaluate.py")]
+    out = str(tmp_path / "out")
+    folders = {x.split("--output_folder ")[1].split()[0] for x in trained}
+    assert folders == {f"{out}/single", f"{out}/paired"}
+    assert len(trained) == 2
+    assert len(evaluated) == (fails == "nothing")
+    for line in evaluated:
+        assert f"{out}/single/pretrained {out}/paired/pretrained" in line
+
+
 TINY = {
     "channels": 4,
     "batch_size": 2,
@@ -219,6 +280,9 @@ def test_a_run_resumes_exports_and_can_be_evaluated(tmp_path):
     assert rest.norm() < 0.1 * plain.norm()
     arguments.high_pass = None
     results = evaluate.evaluate(arguments)
+    arguments.corpora = ["another"]
+    with pytest.raises(ValueError, match="no recording"):
+        evaluate.evaluate(arguments)
     text = evaluate.markdown(results)
     assert "csv, 1 utterances" in text
     assert text.count("±") == 9

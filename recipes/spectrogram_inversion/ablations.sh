@@ -8,8 +8,11 @@
 # not trained again.
 set -eu
 data=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
-cd "$(dirname "$0")"
-output=${2:-results/ablations}
+recipe=$(cd "$(dirname "$0")" && pwd)
+output=${2:-$recipe/results/ablations}
+mkdir -p "$output"
+output=$(cd "$output" && pwd)
+cd "$recipe"
 export OMP_NUM_THREADS=1
 
 row() {
@@ -19,11 +22,10 @@ row() {
     [ -f "$log" ] || python train.py ../../hparams/train.yaml \
         --data_folder "$data" --output_folder "$output/$name" --device=cpu \
         --noprogressbar --max_updates 400 --skip_test True "$@" \
-        > "$output/$name.log" 2>&1
+        > "$output/$name.log" 2>&1 || { tail "$output/$name.log"; exit 1; }
     printf '%-28s %s\n' "$name" "$(sed 's/.*valid pesq/valid pesq/' "$log")"
 }
 
-mkdir -p "$output"
 row as-it-is
 row no-confidences --confidences False
 row no-prior --prior False

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from audio import split_recordings
 from metrics import inversion_metrics, mean_and_interval
+from prepare import SPLITS
 from torchaudio.functional import highpass_biquad
 
 from speechbrain_phaseinv.gradient_theorem import GradientTheorem
@@ -68,6 +69,12 @@ def evaluate(arguments):
         for name, invert in compared.items():
             made = invert(magnitude, length=target.shape[1])
             rows[corpus][name].append(inversion_metrics(made, target, config))
+    if not rows:
+        raise ValueError(
+            f"there is no recording of the split {arguments.split!r} in "
+            f"{arguments.data_folder}, of the corpora "
+            f"{', '.join(arguments.corpora) or 'that it has'}."
+        )
     return {
         corpus: {name: mean_and_interval(table[name]) for name in compared}
         | {"utterances": len(table["count"])}
@@ -125,7 +132,7 @@ def parse(arguments=None, description=__doc__):
     parser.add_argument("weights", nargs="*")
     parser.add_argument("--data_folder", required=True)
     parser.add_argument("--layout", default="auto")
-    parser.add_argument("--split", default="test")
+    parser.add_argument("--split", default="test", choices=SPLITS)
     parser.add_argument("--corpora", nargs="*", default=[])
     parser.add_argument("--limit", type=int, help="utterances per corpus")
     parser.add_argument(

@@ -122,6 +122,8 @@ def partly_true(target, inverter):
 def main(arguments=None):
     """Print a table for each corpus."""
     arguments = parse(arguments, __doc__)
+    if len(arguments.weights) != 1:
+        raise SystemExit(f"expected one WEIGHTS, got {arguments.weights}.")
     torch.set_num_threads(arguments.threads)
     network = load_pretrained(arguments.weights[0])
     inverter = SpectrogramInverter(network.config, estimator=network)

@@ -1,12 +1,9 @@
 """What an inversion is measured by, and samples to listen to."""
 
-import math
-
-import numpy as np
-
 from speechbrain_phaseinv import evaluation
 from speechbrain_phaseinv.audio import write_audio
 from speechbrain_phaseinv.plot import plot_comparison
+from speechbrain_phaseinv.summary import summarise
 
 # Columns here, and the scores of `evaluation` that they hold. PESQ and ESTOI
 # need extra_requirements.txt; without them the columns are missing.
@@ -46,7 +43,7 @@ def inversion_metrics(waveform, target, config, perceptual=True):
 
 
 def mean_and_interval(rows):
-    """Mean of each metric and half its 95 % confidence interval.
+    """Mean of each metric and half its 95 % confidence interval (Student's t).
 
     Arguments
     ---------
@@ -57,14 +54,13 @@ def mean_and_interval(rows):
     -------
     table : dict of str to (float, float)
     """
-    table = {}
-    for name in ("pesq", "estoi", "sc"):
-        values = np.array([row[name] for row in rows if name in row])
-        if len(values):
-            spread = values.std(ddof=1) if len(values) > 1 else 0.0
-            half = 1.96 * spread / math.sqrt(len(values))
-            table[name] = (float(values.mean()), float(half))
-    return table
+    rows = [{"method": "", **row} for row in rows]
+    found = summarise(rows, ("pesq", "estoi", "sc")).get("", {})
+    return {
+        name: (entry["mean"], entry["ci95"] or 0.0)
+        for name, entry in found.items()
+        if entry["files"]
+    }
 
 
 def write_samples(folder, name, waveform, target, config):

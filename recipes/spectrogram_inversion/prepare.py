@@ -38,7 +38,8 @@ def prepare(
     data_folder : str
         Root of the recordings, or a CSV manifest with the column "path" (or
         "wav"), relative to the manifest, and optionally "split" (train,
-        valid, test; lines with any other are left out), "speaker" and "id".
+        valid, test; lines with any other are left out), "speaker" and "id"
+        (default: each path is one).
     save_folder : str
         Where the JSON files go. Those already there are kept.
     layout : str
@@ -46,9 +47,17 @@ def prepare(
         looks like.
     valid_share, test_share : float
         Shares of the speakers (of the recordings, if there are fewer than
-        three speakers) where the data has no split of its own.
+        three speakers) where the data has no split of its own, or lacks one.
     skip_prep : bool
         Do nothing.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no recordings.
+    ValueError
+        If the layout is unknown or not what it looks like, a manifest has no
+        column of paths, or two recordings have the same name.
     """
     paths = {s: Path(save_folder) / f"{s}.json" for s in SPLITS}
     if skip_prep or all(path.exists() for path in paths.values()):
@@ -77,8 +86,15 @@ def prepare(
     for entry in entries:
         if entry["split"] not in SPLITS:
             continue
+        table = tables[entry["split"]]
+        if entry["id"] in table:
+            raise ValueError(
+                f"two recordings are called {entry['id']!r}, one of them "
+                f"{entry['path']}: each needs a name, or an id in the "
+                "manifest, of its own."
+            )
         info = soundfile.info(str(entry["path"]))
-        tables[entry["split"]][entry["id"]] = {
+        table[entry["id"]] = {
             "wav": relative(entry["path"], base),
             "length": round(info.duration, 4),
             "speaker": entry["speaker"],
@@ -109,6 +125,11 @@ def guess_layout(root):
         return "csv"
     if any(root.glob("*/*/*/*.trans.txt")):
         return "librispeech"
+    if any(root.glob("*/*/*.trans.txt")):
+        raise ValueError(
+            f"{root} looks like one subset of LibriSpeech: pass the folder "
+            "that holds it, for the speakers to be told apart."
+        )
     if (root / "metadata.csv").exists() and (root / "wavs").is_dir():
         return "ljspeech"
     if any((root / name).is_dir() for name in VCTK_FOLDERS):
@@ -145,16 +166,17 @@ VCTK_FOLDERS = ("wav48_silence_trimmed", "wav48", "wav16")
 
 def find_vctk(root):
     """wav48*/<speaker>/<speaker>_<number>[_mic1].flac; microphone 1 only."""
-    for name in VCTK_FOLDERS:
-        for path in audio_files(root / name):
-            if path.stem.endswith("_mic2"):
-                continue
-            yield {"id": path.stem, "path": path, "speaker": path.parent.name}
+    (folder, *_) = [x for x in VCTK_FOLDERS if (root / x).is_dir()]
+    for path in audio_files(root / folder):
+        if path.stem.endswith("_mic2"):
+            continue
+        yield {"id": path.stem, "path": path, "speaker": path.parent.name}
 
 
 def find_csv(manifest):
     """One recording a line, see `prepare`."""
-    with open(manifest, newline="", encoding="utf-8") as file:
+    # Spreadsheets put a mark before the first column's name: "-sig".
+    with open(manifest, newline="", encoding="utf-8-sig") as file:
         for line in csv.DictReader(file):
             path = line.get("path") or line.get("wav")
             if path is None:
@@ -162,13 +184,14 @@ def find_csv(manifest):
                     f"{manifest} needs a column 'path' or 'wav', got "
                     f"{', '.join(line)}."
                 )
-            split = line.get("split")
+            split = line.get("split") or None
             if split is not None and split not in SPLITS:
                 continue
+            name = path_name(Path(path))
             yield {
-                "id": line.get("id") or Path(path).stem,
+                "id": line.get("id") or name,
                 "path": Path(manifest).parent / path,
-                "speaker": line.get("speaker") or Path(path).stem,
+                "speaker": line.get("speaker") or name,
                 "split": split,
                 "corpus": line.get("corpus") or "csv",
             }
@@ -177,13 +200,18 @@ def find_csv(manifest):
 def find_folder(root):
     """Any audio file; its folder is the speaker, if it has one."""
     for path in audio_files(root):
-        name = path.relative_to(root).with_suffix("")
+        place = path.relative_to(root)
         own = path.parent == root
         yield {
-            "id": name.as_posix().replace("/", "__"),
+            "id": path_name(place),
             "path": path,
-            "speaker": path.stem if own else name.parent.as_posix(),
+            "speaker": path.stem if own else place.parent.as_posix(),
         }
+
+
+def path_name(path):
+    """What a recording without a name is called: its path, in one word."""
+    return path.with_suffix("").as_posix().replace("/", "__")
 
 
 FINDERS = {
@@ -207,22 +235,28 @@ def audio_files(root):
 def assign_splits(entries, valid_share, test_share):
     """Fill in the split of each recording where the data has none.
 
-    A speaker's place is the hash of the name, so that no speaker is in two
-    splits. With fewer than three speakers the recordings take their place.
+    A split that the data lacks altogether, as where only a training subset was
+    fetched, is taken from the recordings for training. A speaker's place is the
+    hash of the name, so that no speaker is in two splits. With fewer than three
+    speakers the recordings take their place.
     """
-    missing = [entry for entry in entries if entry.get("split") is None]
+    shares = {"valid": valid_share, "test": test_share}
+    shared = [entry for entry in entries if entry.get("split") is None]
+    if not shared:
+        there = {entry["split"] for entry in entries}
+        shares = {name: x for name, x in shares.items() if name not in there}
+        shared = [entry for entry in entries if entry["split"] == "train"]
     key = "speaker"
-    if len({entry["speaker"] for entry in missing}) < 3:
+    if len({entry["speaker"] for entry in shared}) < 3:
         key = "id"
-    names = sorted({entry[key] for entry in missing}, key=_place)
-    # At least one each, as soon as there is enough to share.
-    enough = len(names) >= 3
-    valid = max(round(valid_share * len(names)), int(enough))
-    test = max(round(test_share * len(names)), int(enough))
-    split = dict.fromkeys(names, "train")
-    split.update(dict.fromkeys(names[:valid], "valid"))
-    split.update(dict.fromkeys(names[valid : valid + test], "test"))
-    for entry in missing:
+    names = sorted({entry[key] for entry in shared}, key=_place)
+    split, first = dict.fromkeys(names, "train"), 0
+    for name, share in shares.items():
+        # At least one each, as soon as there is enough to share.
+        count = max(round(share * len(names)), int(len(names) >= 3))
+        split.update(dict.fromkeys(names[first : first + count], name))
+        first += count
+    for entry in shared:
         entry["split"] = split[entry[key]]
 
 

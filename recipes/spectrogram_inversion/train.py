@@ -443,6 +443,11 @@ if __name__ == "__main__":
         hparams["augment"],
     )
     valid_data = UtteranceDataset(tables / "valid.json", root, rate)
+    for name, data in (("training", train_data), ("validation", valid_data)):
+        if len(data) == 0:
+            raise ValueError(
+                f"{hparams['data_folder']} has no recordings for {name}."
+            )
     test_data = UtteranceDataset(tables / "test.json", root, rate)
 
     if hparams["warm_start"] is not None:
