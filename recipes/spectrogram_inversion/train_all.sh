@@ -24,9 +24,9 @@ train() {
         --number_of_epochs 10 --skip_test True --lr_muon 0.03 --lr 0.002 "$@"
 }
 
-train single --provisional True --refinements 3 --max_updates 9000 &
+train single --provisional True --refinements 3 --max_updates 30000 &
 single=$!
-train paired --paired True --again True --refinements 4 --max_updates 10000 &
+train paired --paired True --again True --refinements 4 --max_updates 32000 &
 paired=$!
 # What runs in the background does not hear a Ctrl-C by itself.
 trap 'kill $single $paired 2> /dev/null || :' EXIT
