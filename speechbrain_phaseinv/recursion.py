@@ -5,6 +5,8 @@ and commits the first or all of them; the next one goes on from those. Compiled
 for use, with the gradient of the same in PyTorch.
 """
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 
@@ -141,15 +143,16 @@ def _run_numba(*inputs, recorded=False):
             record[1].new_empty(iterations),
             record[2].new_empty(iterations),
         )
+    advance, real, lobe, *transform = _constants(config, new, stride, dtype)
     _recursion.run(
-        expected_advance(config, torch.float64).numpy(),
-        real_bins(config).numpy(),
+        advance,
+        real,
         *to_arrays(*passes, target, share, magnitude),
         tuple(x.numpy() for x in heard),
-        *_constants(config, new, stride, dtype),
+        *transform,
         n_iter,
         (CANCELLED, INAUDIBLE),
-        (main_lobe(config).numpy(), ABOVE, TOLERANCE),
+        (lobe, ABOVE, TOLERANCE),
         (stride, new),
         tuple(x.numpy() for x in record),
         done.numpy(),
@@ -162,8 +165,17 @@ def _run_numba(*inputs, recorded=False):
     return (done, added, magnitude, *heard), record
 
 
+@lru_cache(maxsize=64)
 def _constants(config, new, emitted, dtype):
-    """What the kernels have to know of the transform, as arrays."""
+    """What the kernels have to know of the transform, as arrays.
+
+    Made once: a stream asks for it at every frame.
+    """
+    bins = (
+        expected_advance(config, torch.float64),
+        real_bins(config),
+        main_lobe(config),
+    )
     frame = (
         config.window_tensor(dtype).numpy(),
         config.window_offset,
@@ -172,7 +184,8 @@ def _constants(config, new, emitted, dtype):
     )
     scale = overlap_scale(config, new, emitted, dtype).numpy()
     to_start = config.start_phasor(torch.complex128).numpy()
-    return to_start, frame, scale, np.array(counts(new, emitted))
+    bins = [x.numpy() for x in bins]
+    return *bins, to_start, frame, scale, np.array(counts(new, emitted))
 
 
 def _adjoint_numba(saved, settings, wanted, gradients):
@@ -189,12 +202,13 @@ def _adjoint_numba(saved, settings, wanted, gradients):
     d_drawn = [torch.zeros_like(x, device="cpu") for x in (target, share)]
     d_size = torch.zeros(size.shape, dtype=size.dtype)
     total, y = steps.new_empty(2, *steps[:, :, 0].shape)
+    _, real, lobe, *transform = _constants(config, new, stride, size.dtype)
     _recursion_adjoint.run(
         *to_arrays(anchor, coupling, size, target, share, before),
-        *_constants(config, new, stride, size.dtype),
+        *transform,
         CANCELLED,
-        (main_lobe(config).numpy(), ABOVE, TOLERANCE),
-        real_bins(config).numpy(),
+        (lobe, ABOVE, TOLERANCE),
+        real,
         (stride, new),
         tuple(x.numpy() for x in (steps, turns, slopes)),
         *to_arrays(d_output, d_added),
