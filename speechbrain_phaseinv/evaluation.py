@@ -12,6 +12,7 @@ import torch
 
 from . import metrics
 from .audio import read_audio, resample
+from .checks import check_magnitude
 from .methods import Unavailable
 from .stft import StftConfig, analysis
 from .summary import SCORES, TIMES, mean_of
@@ -174,17 +175,19 @@ def compare(
     for path in paths:
         try:
             audio, rate, _ = read_audio(path)
+            if sample_rate is not None:
+                audio, rate = resample(audio, rate, sample_rate), sample_rate
+            config = stft_for(rate)
+            waveform = torch.from_numpy(audio)
+            stft = analysis(waveform, config)
+            # Samples may be finite and so loud that these are not.
+            magnitude = check_magnitude(stft.abs(), config)
         except (ValueError, OSError) as error:
             if skip is None:
                 raise
             skip(Path(path).name, str(error))
             continue
-        if sample_rate is not None:
-            audio, rate = resample(audio, rate, sample_rate), sample_rate
-        config = stft_for(rate)
-        waveform = torch.from_numpy(audio)
-        stft = analysis(waveform, config)
-        magnitude, samples = stft.abs(), waveform.shape[-1]
+        samples = waveform.shape[-1]
         outcome = Outcome(str(path), config, stft, waveform, {}, {}, [])
         for name, make in list(methods.items()):
             if (name, config) not in inverters:

@@ -145,6 +145,8 @@ def test_the_players_play_what_the_method_made(folder):
 def test_recordings_that_cannot_be_read_are_named_and_left_out(folder, capsys):
     (folder / "c.wav").write_bytes(b"no audio at all")
     soundfile.write(str(folder / "short.wav"), np.zeros(100) + 0.1, 16000)
+    loud = np.full(3000, 3e36, np.float32)
+    soundfile.write(str(folder / "loud.wav"), loud, 16000, subtype="FLOAT")
     status, out = run(folder, "--methods", "gradient-0,griffin-lim-32")
     assert status == 0
     results = json.loads((out / "results.json").read_text())
@@ -154,6 +156,7 @@ def test_recordings_that_cannot_be_read_are_named_and_left_out(folder, capsys):
     )
     output = capsys.readouterr().out
     assert "skipped c.wav: " in output
+    assert "skipped loud.wav: magnitudes must be finite" in output
     # It pads by reflection, and goes on with the others.
     assert "skipped griffin-lim-32: short.wav: " in output
     griffin = results["summary"]["griffin-lim-32"]["spectral_convergence"]
