@@ -2,6 +2,10 @@
 
 import torch
 
+# Of the largest number there is, what a magnitude may be: sums over bins,
+# frames and iterations stay finite.
+LOUDEST = 1e-6
+
 
 def check_magnitude(magnitude, config):
     """Magnitudes that can be inverted, or an error that helps.
@@ -9,8 +13,8 @@ def check_magnitude(magnitude, config):
     Arguments
     ---------
     magnitude : torch.Tensor, [batch, time, freq]
-        Real, finite and not negative. Whole numbers and half precision are
-        made floats.
+        Real, not negative, and far from overflow. Whole numbers and half
+        precision are made floats.
     config : StftConfig
         The transform.
 
@@ -50,7 +54,8 @@ def check_magnitude(magnitude, config):
     if magnitude.numel():
         low, high = torch.aminmax(magnitude)
         low, high = low.item(), high.item()
-        if not (low >= 0 and high < float("inf")):
+        most = LOUDEST * torch.finfo(magnitude.dtype).max
+        if not (low >= 0 and high <= most):
             hint = ""
             if low < 0:
                 hint = (
@@ -58,8 +63,8 @@ def check_magnitude(magnitude, config):
                     "in dB 10 ** (x / 20)."
                 )
             raise ValueError(
-                "magnitudes must be finite and not negative, got values "
-                f"from {low:g} to {high:g}.{hint}"
+                "magnitudes must be finite and not negative, and at most "
+                f"{most:.2g}, got values from {low:g} to {high:g}.{hint}"
             )
     return magnitude
 
@@ -89,7 +94,8 @@ def check_lengths(lengths, magnitude):
     """
     lengths = torch.as_tensor(lengths, device=magnitude.device)
     batch, time = magnitude.shape[:2]
-    if lengths.shape != (batch,) or lengths.is_floating_point():
+    whole = not lengths.is_floating_point() and lengths.dtype != torch.bool
+    if lengths.shape != (batch,) or not whole:
         raise ValueError(
             f"expected {batch} integer lengths in frames, got "
             f"{lengths.dtype} of shape {list(lengths.shape)}."

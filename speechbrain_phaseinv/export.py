@@ -276,6 +276,8 @@ def _write_graphs(inverter, folder):
         ["log_magnitude", "log_magnitude_before", *names, "cosine", "sine"],
         ["cosine_out", "sine_out"],
     )
+    # That of an earlier export would pass for ours.
+    (folder / "network.onnx").unlink(missing_ok=True)
     if not isinstance(estimator, GradientTheorem):
         _write_graph(
             NetworkStep(estimator),

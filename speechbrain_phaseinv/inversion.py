@@ -1,5 +1,6 @@
 """Magnitudes in, complex spectrogram and waveform out: the whole chain."""
 
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -129,6 +130,8 @@ class SpectrogramInverter(torch.nn.Module):
         self.estimator = estimator
         if power is None:
             power = getattr(estimator, "power", DEFAULT_POWER)
+        if not isinstance(power, Real) or not 0 <= power < float("inf"):
+            raise ValueError(f"power must be a number >= 0, got {power!r}.")
         self.power = power
         self.backend = backend
         if refinements is None:
@@ -175,7 +178,8 @@ class SpectrogramInverter(torch.nn.Module):
             Non-negative and finite.
         lengths : torch.Tensor, [batch], int, optional
             Valid frames of each, where shorter ones are padded. A padded
-            spectrogram gives the same samples as alone, then zeros.
+            spectrogram gives the same samples as alone, up to the centre of
+            its last frame, then zeros.
         length : int, optional
             Samples to return. Default: ``hop_length * (time - 1)``.
 

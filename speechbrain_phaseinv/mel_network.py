@@ -104,6 +104,7 @@ class MelInversionNet(torch.nn.Module):
             ("below", "above", "share"), _neighbours(config)
         ):
             self.register_buffer(name, tensor, persistent=False)
+        self.float()  # as the bands are, whatever the default
 
     def get_extra_state(self):
         """What the weights were trained for, to be kept with them."""
@@ -200,7 +201,8 @@ class MelInversionNet(torch.nn.Module):
     def _spread(self, bands, share):
         """Interpolate over the bins, from [frames, n_mels, ...]."""
         below = bands.index_select(1, self.below)
-        return below.lerp(bands.index_select(1, self.above), share)
+        above = bands.index_select(1, self.above)
+        return below.lerp(above, share.to(bands.dtype))  # autocast's, maybe
 
 
 def _as_products(layer, x):

@@ -334,7 +334,9 @@ def parse(parser, arguments=None):
     ['in.wav', 'out.wav']
     """
     args, left = parser.parse_known_args(arguments)
-    unknown = [x for x in left if x.startswith("-") or "paths" not in args]
+    unknown = [
+        x for x in left if (x[0] == "-" and x != "-") or "paths" not in args
+    ]
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if left:

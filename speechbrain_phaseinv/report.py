@@ -286,15 +286,20 @@ def _derivatives(curves):
     )
     for kind, unit in units.items():
         for axis, xlabel in axes.items():
+            points = {
+                name: (found[kind][axis]["x"], found[kind][axis]["radians"])
+                for name, found in curves.items()
+            }
+            # Recordings of one frame have no derivative over time.
+            points = {name: xy for name, xy in points.items() if len(xy[0])}
+            if not points:
+                continue
             chart = charts.lines(
-                {
-                    name: (found[kind][axis]["x"], found[kind][axis]["radians"])
-                    for name, found in curves.items()
-                },
+                points,
                 xlabel,
                 f"mean error [{unit}]",
                 f"Error of the derivative over {kind} against {axis}, for "
-                f"{', '.join(curves)}.",
+                f"{', '.join(points)}.",
                 reverse=axis == "level",
             )
             parts.append(

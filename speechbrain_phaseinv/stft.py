@@ -286,6 +286,8 @@ def overlap_add(frames, config, length=None, lengths=None):
     num_frames = frames.shape[1]
     if length is None:
         length = config.num_samples(num_frames)
+    if length < 0:
+        raise ValueError(f"length must not be negative, got {length}.")
     steps = torch.arange(num_frames, device=frames.device)
     valid = None if lengths is None else steps < lengths.unsqueeze(-1)
     head, state = overlap_add_step(frames, config, valid=valid)

@@ -1,5 +1,6 @@
 """Frames in, samples out: spectrogram inversion online."""
 
+import operator
 from typing import NamedTuple, Optional
 
 import torch
@@ -39,7 +40,9 @@ class InversionStream:
     Feed any number of frames, get every sample that is final. All samples of
     a stream together are those that the inverter gives for the whole
     spectrogram, bit for bit, however the frames are chunked. Memory is
-    constant.
+    constant. (Where the overlap is less than half and there is no look-ahead,
+    ``hop_length - win_length // 2`` samples follow that the whole has not: they
+    were out before the last frame was known to be that.)
 
     Whatever the stream remembers is in `state`, an immutable value: keep it,
     to go back to this point later; hand it to another stream with the same
@@ -131,7 +134,8 @@ class InversionStream:
         before = self.state
         if before.inverter is not None:
             batch = before.inverter.waiting.shape[0]
-            if magnitude.dim() == 3 and magnitude.shape[0] != batch:
+            known = isinstance(magnitude, torch.Tensor) and magnitude.dim() == 3
+            if known and magnitude.shape[0] != batch:
                 raise ValueError(
                     f"expected a batch of {batch}, as in the frames before, "
                     f"got {magnitude.shape[0]}. Use a stream for each, or "
@@ -166,6 +170,8 @@ class InversionStream:
         waveform : torch.Tensor, [batch, samples]
         """
         config = self.inverter.config
+        if length is not None:
+            length = operator.index(length)
         inverter, synthesis, frames, samples = self.state
         self.reset()
         if inverter is None:

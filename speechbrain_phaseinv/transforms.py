@@ -123,11 +123,15 @@ class PhaseInversion(torch.nn.Module):
         Raises
         ------
         TypeError
-            If `specgram` is complex.
+            If `specgram` is no tensor, or complex.
         ValueError
             If it is negative or not finite, or has another number of bins.
         """
         config = self.inverter.config
+        if not isinstance(specgram, torch.Tensor):
+            raise TypeError(
+                f"expected a torch.Tensor, got {type(specgram).__name__}."
+            )
         if specgram.is_complex():
             raise TypeError(
                 "expected a real spectrogram, got a complex one: pass its "

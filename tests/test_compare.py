@@ -315,3 +315,12 @@ def test_the_bundled_sentence_will_do():
     # What is named is taken, whatever its name.
     assert compare.recordings([__file__]) == [Path(__file__)]
     assert compare.usual_rate([EXAMPLE]) == 16000
+
+
+def test_one_frame_has_no_derivative_over_time(tmp_path):
+    soundfile.write(str(tmp_path / "a.wav"), np.zeros(100) + 0.1, 16000)
+    status, out = run(tmp_path, "--methods", "gradient-0")
+    assert status == 0
+    text = (out / "report.html").read_text()
+    assert "Derivative over frequency" in text
+    assert "Derivative over time" not in text

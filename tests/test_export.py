@@ -318,5 +318,10 @@ def test_command_line_exports(folders, tmp_path, capsys):
     assert main([*line, "gradient", "--lookahead", "0"]) == 0
     assert "latency 47 samples" in capsys.readouterr().out
     assert edge.main([str(tmp_path)]) == 0
+    # A network of an earlier export would pass for this one's.
+    (tmp_path / "network.onnx").write_bytes(b"")
+    assert main([*line, "gradient"]) == 0
+    assert not (tmp_path / "network.onnx").exists()
+    capsys.readouterr()
     assert main([*line, "gradient", "--paired"]) == 2
     assert "paired" in capsys.readouterr().err

@@ -381,3 +381,23 @@ def test_the_readmes_swaps_run(number, sign, tmp_path, monkeypatch):
     assert torch.isfinite(waveforms).all()
     if sign == "+":
         assert waveforms.shape == (1, 1, HOP * (given.shape[2] - 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_changes_nothing(dtype, mel):
+    frames = mels()
+    with torch.autocast("cpu", dtype):
+        found = mel(frames)
+    assert torch.equal(found, mel(frames))
+
+
+def test_the_default_precision_may_be_double(mel):
+    frames = mels()
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = from_hparams("mel80-22050")(frames)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    # The phase network's weights are doubles then: other roundings.
+    one, other = (analysis(x[0], STFT).abs() for x in (found, mel(frames)))
+    assert (one - other).norm() < 0.1 * other.norm()

@@ -245,6 +245,7 @@ def test_latency_is_what_an_impulse_shows(kind):
         (-torch.rand(1, 5, 257), ValueError, "negative"),
         (torch.full((1, 5, 257), torch.nan), ValueError, "finite"),
         (torch.full((1, 5, 257), torch.inf), ValueError, "finite"),
+        (torch.full((1, 5, 257), 1e33), ValueError, "at most 3.4e"),
         (torch.rand(1, 5, 80), ValueError, "mel"),
         (torch.rand(1, 257, 5), ValueError, "swapped"),
         (torch.rand(5, 257), ValueError, "unsqueeze"),
@@ -254,6 +255,23 @@ def test_latency_is_what_an_impulse_shows(kind):
 def test_bad_magnitudes_are_refused(magnitude, error, message):
     with pytest.raises(error, match=message):
         SpectrogramInverter(CONFIG)(magnitude)
+
+
+@pytest.mark.parametrize("lookahead", [0, 1])
+def test_the_loudest_that_is_taken_stays_finite(lookahead):
+    magnitude = 3e32 * torch.rand(1, 40, 257)
+    assert SpectrogramInverter(CONFIG, lookahead)(magnitude).isfinite().all()
+
+
+@pytest.mark.parametrize("power", [float("nan"), float("inf"), -1, "one"])
+def test_bad_powers_are_refused(power):
+    with pytest.raises(ValueError, match="power must be a number"):
+        SpectrogramInverter(CONFIG, power=power)
+
+
+def test_a_negative_length_is_refused():
+    with pytest.raises(ValueError, match="length must not be negative"):
+        SpectrogramInverter(CONFIG)(torch.rand(1, 5, 257), length=-1)
 
 
 @pytest.mark.parametrize(
