@@ -20,7 +20,7 @@ from tqdm import tqdm
 from . import summary
 from .audio import READABLE, replacing
 from .derivative_errors import DerivativeErrors
-from .evaluation import compare
+from .evaluation import compare, one_thread
 from .inversion import SpectrogramInverter
 from .methods import METHODS, Inversion, Unavailable
 from .peers import PEERS
@@ -145,12 +145,8 @@ def run(files, methods, stft_for, sample_rate=None, examples=EXAMPLES):
     examples : list of Outcome
         Those kept, cut short.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         return _run(files, methods, stft_for, sample_rate, examples)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _run(files, methods, stft_for, sample_rate, examples):

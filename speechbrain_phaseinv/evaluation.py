@@ -5,6 +5,7 @@ what they compare are `methods` and `peers`.
 """
 
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,17 @@ from .summary import SCORES, TIMES, mean_of
 def magnitude_of(waveform, config):
     """What is left of a waveform without its phase, [batch, time, freq]."""
     return analysis(waveform, config).abs()
+
+
+@contextmanager
+def one_thread():
+    """Times that can be compared: some methods make use of more, some do not."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def timed(invert, magnitude, length, clock=time.perf_counter):

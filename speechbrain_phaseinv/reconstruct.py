@@ -167,7 +167,8 @@ def _reconstruct(job, args):
     inverter, invert = build(args, config)
     if not args.quiet:
         evaluation.warm_up(invert, config)
-    estimate, seconds = evaluation.timed(invert, magnitude, samples)
+    with evaluation.one_thread():
+        estimate, seconds = evaluation.timed(invert, magnitude, samples)
     rows, notes = [], []
     if not args.quiet:
         ours = f"phaseinv, {inverter.method}"
@@ -176,7 +177,8 @@ def _reconstruct(job, args):
         results = [(ours, estimate, seconds)]
         try:
             peer = methods.torchaudio_griffin_lim(config)
-            result = evaluation.timed(peer, magnitude, samples)
+            with evaluation.one_thread():
+                result = evaluation.timed(peer, magnitude, samples)
             results.append((PEER, *result))
         except methods.Unavailable as error:
             notes.append(f"Griffin-Lim skipped: {error}")

@@ -68,7 +68,7 @@ def test_without_arguments_the_example_is_reconstructed(here, capsys):
     assert header == "method|SC [dB]|ESTOI|PESQ-WB|time [s]|RTF".split("|")
     assert float(ours[1]) < -15 and float(ours[2]) > 0.95
     assert float(theirs[1]) < -15
-    # Which is faster depends on the threads; `benchmarks/claims.py` has one.
+    # How fast is for `benchmarks/claims.py` to say, on a quiet machine.
     for row in (ours, theirs):
         assert float(row[4]) == pytest.approx(4.76 * float(row[5]), abs=2e-3)
     assert main(["reconstruct"]) == 0  # its own result may be replaced
