@@ -26,7 +26,7 @@ def magnitude_of(waveform, config):
 
 @contextmanager
 def one_thread():
-    """Times that can be compared: some methods make use of more, some do not."""
+    """For times that can be compared: not all methods make use of more."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
