@@ -335,7 +335,9 @@ def parse(parser, arguments=None):
     """
     args, left = parser.parse_known_args(arguments)
     unknown = [
-        x for x in left if (x[0] == "-" and x != "-") or "paths" not in args
+        x
+        for x in left
+        if (x.startswith("-") and x != "-") or "paths" not in args
     ]
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
