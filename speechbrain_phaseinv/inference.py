@@ -215,9 +215,7 @@ class PhaseInversionVocoder(Pretrained):
         """Linear magnitudes, [batch, time, freq]."""
         if self.hparams.input == "log_mel":
             floor = math.log(self.mods.front_end.config.floor)
-            # Half a precision is not enough for what becomes a phase.
-            with torch.autocast(frames.device.type, enabled=False):
-                return self.mods.front_end(frames.clamp_min(floor))[0]
+            return self.mods.front_end(frames.clamp_min(floor))[0]
         return frames.exp() if self._log else frames
 
     def _check_shape(self, spectrogram):

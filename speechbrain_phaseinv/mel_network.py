@@ -158,7 +158,9 @@ class MelInversionNet(torch.nn.Module):
         )
         size = len(rows) if trained else BLOCK_FRAMES
         blocks = zip(rows.split(size), steps.split(size))
-        magnitude = torch.cat([self._correct(*x, trained) for x in blocks])
+        # Half a precision is not enough for what becomes a phase.
+        with torch.autocast(log_mel.device.type, enabled=False):
+            magnitude = torch.cat([self._correct(*x, trained) for x in blocks])
         magnitude = magnitude.unflatten(0, log_mel.shape[:2])
         return magnitude, frames[:, -self.history :]
 
@@ -201,8 +203,7 @@ class MelInversionNet(torch.nn.Module):
     def _spread(self, bands, share):
         """Interpolate over the bins, from [frames, n_mels, ...]."""
         below = bands.index_select(1, self.below)
-        above = bands.index_select(1, self.above)
-        return below.lerp(above, share.to(bands.dtype))  # autocast's, maybe
+        return below.lerp(bands.index_select(1, self.above), share)
 
 
 def _as_products(layer, x):

@@ -183,7 +183,7 @@ def test_a_method_that_is_unavailable_is_skipped_with_its_reason():
 
 
 def test_long_recordings_are_judged_in_parts(example):
-    """More than fifty utterances would crash the process."""
+    """So many utterances at once would crash the process."""
     waveform, rate = example
     speech = np.concatenate([waveform[:rate], np.zeros(rate // 2)])
     many = np.tile(speech, 60)
