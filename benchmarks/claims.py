@@ -28,11 +28,12 @@ import torch
 from hyperpyyaml import load_hyperpyyaml
 from macs import macs_per_frame
 
-from speechbrain_phaseinv import SpectrogramInverter, StftConfig, compare
+from speechbrain_phaseinv import SpectrogramInverter, StftConfig
 from speechbrain_phaseinv.audio import replacing
-from speechbrain_phaseinv.methods import Inversion
-from speechbrain_phaseinv.report import write_report
-from speechbrain_phaseinv.solvers import OURS
+from speechbrain_phaseinv.evaluation import compare
+from speechbrain_phaseinv.evaluation.methods import Inversion
+from speechbrain_phaseinv.evaluation.report import write_report
+from speechbrain_phaseinv.evaluation.solvers import OURS
 
 ROOT = Path(__file__).resolve().parent.parent
 PREVIOUS = "masuyama-0"

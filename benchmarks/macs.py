@@ -14,7 +14,7 @@ import argparse
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from speechbrain_phaseinv.network import PhaseDerivativeNet
+from speechbrain_phaseinv.estimation.network import PhaseDerivativeNet
 from speechbrain_phaseinv.stft import StftConfig
 
 POINTS = {

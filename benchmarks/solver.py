@@ -3,7 +3,7 @@
     python benchmarks/solver.py [--bins 257 513 1025 2049 4097] [--json FILE]
 
 Every solver gets the weights l, g and the target q of frames, and returns the
-s of the ladder (see `speechbrain_phaseinv.tridiagonal`); to build a matrix
+s of the ladder (see `speechbrain_phaseinv.integration.ladder`); to build a matrix
 from them is part of the work, except where a row says "bare". One thread, and
 CPU time: what the clock on the wall would show were the machine not shared.
 The solvers take turns, and times are medians over the turns. Errors are the
@@ -27,15 +27,15 @@ import scipy
 import torch
 
 from speechbrain_phaseinv.audio import replacing
-from speechbrain_phaseinv.compare import machine
-from speechbrain_phaseinv.solvers import (
+from speechbrain_phaseinv.evaluation.compare import machine
+from speechbrain_phaseinv.evaluation.solvers import (
     OURS,
     SOLVERS,
     frames_of,
     growth_exponent,
     measure_times,
 )
-from speechbrain_phaseinv.summary import format_table
+from speechbrain_phaseinv.evaluation.summary import format_table
 
 BINS = (257, 513, 1025, 2049, 4097)
 

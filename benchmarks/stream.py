@@ -53,17 +53,17 @@ from speechbrain_phaseinv import (
     SpectrogramInverter,
     StftConfig,
     analysis,
-    edge,
     inversion,
-    recursion,
     streaming,
 )
 from speechbrain_phaseinv.audio import replacing
-from speechbrain_phaseinv.compare import machine
-from speechbrain_phaseinv.network import PhaseDerivativeNet
+from speechbrain_phaseinv.edge import edge
+from speechbrain_phaseinv.estimation.network import PhaseDerivativeNet
+from speechbrain_phaseinv.evaluation.compare import machine
+from speechbrain_phaseinv.evaluation.summary import format_table
+from speechbrain_phaseinv.integration import recursion
 from speechbrain_phaseinv.pretrained import find_pretrained, load_pretrained
 from speechbrain_phaseinv.stft import analysis_step
-from speechbrain_phaseinv.summary import format_table
 
 BLOCK_SECONDS = 10
 PARTS = ("analysis", "estimator", "weights", "solver", "synthesis")
@@ -368,7 +368,7 @@ def run(stream, magnitude):
 
 def compiled_ladder(anchor, coupling, target):
     """The package's own solver, for `EdgeStream`."""
-    from speechbrain_phaseinv._kernels import solve_rows
+    from speechbrain_phaseinv.kernels.ladder import solve_rows
 
     rows = (anchor[None], coupling[None], anchor[None], target[None])
     return solve_rows(*rows, 1.0)[0]
@@ -385,7 +385,7 @@ def times(config, frames, names=None):
         found[name] = {"PyTorch": time_eager(inverter, frames)}
         if missing:
             continue
-        from speechbrain_phaseinv.export import export_onnx
+        from speechbrain_phaseinv.edge.export import export_onnx
 
         with tempfile.TemporaryDirectory() as folder:
             export_onnx(inverter, folder)

@@ -36,7 +36,7 @@ are imported when they are first used, so that what needs no torch, such as
 from importlib import import_module
 
 _HOMES = {
-    "GradientTheorem": "gradient_theorem",
+    "GradientTheorem": "estimation.gradient_theorem",
     "InversionStream": "streaming",
     "PhaseInversion": "transforms",
     "PhaseInversionVocoder": "inference",

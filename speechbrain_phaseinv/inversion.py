@@ -5,17 +5,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from . import recursion
 from .checks import check_lengths, check_magnitude
-from .gradient_theorem import GradientTheorem
-from .integration import log_magnitude
-from .passes import arrange
+from .estimation.gradient_theorem import GradientTheorem
+from .integration import recursion
+from .integration.least_squares import log_magnitude
+from .integration.passes import arrange
+from .integration.refinement import REOPENED, Heard, silence
 from .pretrained import (
     available_pretrained,
     find_pretrained,
     load_pretrained,
 )
-from .refinement import REOPENED, Heard, silence
 from .stft import (
     StftConfig,
     overlap_add,

@@ -35,7 +35,7 @@ def derivative_loss(predicted, target, weight):
 
     Example
     -------
-    >>> from speechbrain_phaseinv.derivatives import PhaseDerivatives
+    >>> from speechbrain_phaseinv.estimation.derivatives import PhaseDerivatives
     >>> zero, one = torch.zeros(1, 2, 3), torch.ones(1, 2, 3)
     >>> turn = PhaseDerivatives(2 * torch.pi * one, torch.pi * one)
     >>> derivative_loss(turn, PhaseDerivatives(zero, zero), one)

@@ -29,9 +29,9 @@ heard with the phase of the recording. What counts is |Y| - |S| / g.
 
 import torch
 
-from . import recursion
-from .derivatives import expected_advance
-from .passes import arrange, for_answers
+from .estimation.derivatives import expected_advance
+from .integration import recursion
+from .integration.passes import arrange, for_answers
 
 # Share of a bin that is never believed to be free of noise: an enhancer's
 # magnitude is not known better. This, and the next, were chosen on validation

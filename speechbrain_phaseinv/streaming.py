@@ -5,8 +5,8 @@ from typing import NamedTuple, Optional
 
 import torch
 
+from .integration.refinement import Heard
 from .inversion import InverterState
-from .refinement import Heard
 from .stft import SynthesisState, overlap_add_step, synthesis_flush
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from speechbrain_phaseinv import SpectrogramInverter
-from speechbrain_phaseinv.network import PhaseDerivativeNet
+from speechbrain_phaseinv.estimation.network import PhaseDerivativeNet
 
 
 def synthetic_speech(seconds=1.0, sample_rate=16000, seed=0):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speechbrain_phaseinv.solvers import ptsv_inputs
+from speechbrain_phaseinv.evaluation.solvers import ptsv_inputs
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 

@@ -11,10 +11,11 @@ import pytest
 import soundfile
 import torch
 
-from speechbrain_phaseinv import cli, methods
 from speechbrain_phaseinv.audio import read_audio
-from speechbrain_phaseinv.cli import EXAMPLE, main, parse
-from speechbrain_phaseinv.reconstruct import stft_for
+from speechbrain_phaseinv.cli import main as cli
+from speechbrain_phaseinv.cli.main import EXAMPLE, main, parse
+from speechbrain_phaseinv.cli.reconstruct import stft_for
+from speechbrain_phaseinv.evaluation import methods
 from speechbrain_phaseinv.stft import StftConfig, analysis
 
 
@@ -154,7 +155,7 @@ def test_where_torchaudio_is_missing_one_line_says_so(
 def test_where_metrics_are_missing_their_columns_are(
     recording, monkeypatch, capsys
 ):
-    from speechbrain_phaseinv import reconstruct
+    from speechbrain_phaseinv.cli import reconstruct
 
     monkeypatch.setattr(reconstruct, "find_spec", lambda name: None)
     assert main(["reconstruct", recording]) == 0
@@ -376,7 +377,7 @@ def test_control_c_ends_the_process_quietly(here):
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, 30 * 48000)
     soundfile.write("in.wav", noise, 48000)
     process = subprocess.Popen(
-        [sys.executable, "-m", "speechbrain_phaseinv.cli", "reconstruct"]
+        [sys.executable, "-m", "speechbrain_phaseinv.cli.main", "reconstruct"]
         + ["in.wav", "out.wav", "--n-iter", "100000"],
         stderr=subprocess.PIPE,
         # Where the tests run in the background, the signal is ignored, and
@@ -397,7 +398,7 @@ def test_control_c_ends_the_process_quietly(here):
 def test_the_parser_imports_nothing_heavy():
     heavy = {"matplotlib", "soundfile", "numba", "torchaudio", "speechbrain"}
     code = (
-        "import sys; from speechbrain_phaseinv.options import build_parser; "
+        "import sys; from speechbrain_phaseinv.cli.options import build_parser; "
         "build_parser(); print(*sys.modules)"
     )
     found = subprocess.run(

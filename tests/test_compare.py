@@ -14,14 +14,17 @@ import soundfile
 import torch
 from conftest import synthetic_speech
 
-from speechbrain_phaseinv import charts, compare
 from speechbrain_phaseinv.audio import read_audio
-from speechbrain_phaseinv.cli import EXAMPLE, main
-from speechbrain_phaseinv.derivative_errors import DerivativeErrors
-from speechbrain_phaseinv.derivatives import PhaseDerivatives, phase_derivatives
-from speechbrain_phaseinv.evaluation import score
-from speechbrain_phaseinv.methods import Unavailable
-from speechbrain_phaseinv.peers import PEERS
+from speechbrain_phaseinv.cli.main import EXAMPLE, main
+from speechbrain_phaseinv.estimation.derivatives import (
+    PhaseDerivatives,
+    phase_derivatives,
+)
+from speechbrain_phaseinv.evaluation import charts, compare
+from speechbrain_phaseinv.evaluation.derivative_errors import DerivativeErrors
+from speechbrain_phaseinv.evaluation.evaluate import score
+from speechbrain_phaseinv.evaluation.methods import Unavailable
+from speechbrain_phaseinv.evaluation.peers import PEERS
 from speechbrain_phaseinv.stft import StftConfig, analysis
 
 CONFIG = StftConfig(16000, n_fft=512, hop_length=128)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from speechbrain_phaseinv.derivatives import (
+from speechbrain_phaseinv.estimation.derivatives import (
     expected_advance,
     gaussian_gamma,
     phase_derivatives,

@@ -16,20 +16,19 @@ from speechbrain_phaseinv import (
     SpectrogramInverter,
     StftConfig,
     analysis,
-    edge,
-    export,
 )
-from speechbrain_phaseinv.graphs import (
+from speechbrain_phaseinv.edge import edge, export
+from speechbrain_phaseinv.edge.graphs import (
     NetworkStep,
     SolverStep,
     solve_by_halves,
 )
-from speechbrain_phaseinv.integration import (
+from speechbrain_phaseinv.integration.least_squares import (
     integrate,
     phase_weights,
 )
-from speechbrain_phaseinv.offset import is_offset
-from speechbrain_phaseinv.passes import by_passes
+from speechbrain_phaseinv.integration.offset import is_offset
+from speechbrain_phaseinv.integration.passes import by_passes
 
 # Small, so that the export is fast; an odd window, so that nothing is even.
 SMALL = StftConfig(16000, 64, 63, 16)
@@ -310,7 +309,7 @@ def test_state_has_the_size_that_is_stated(folders, kind):
 
 
 def test_command_line_exports(folders, tmp_path, capsys):
-    from speechbrain_phaseinv.cli import main
+    from speechbrain_phaseinv.cli.main import main
 
     folders("gradient-1")  # for what it needs
     line = ["export", str(tmp_path), "--n-fft", "64", "--win-length", "63"]

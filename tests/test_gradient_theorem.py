@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from speechbrain_phaseinv.derivatives import phase_derivatives
-from speechbrain_phaseinv.gradient_theorem import GradientTheorem
-from speechbrain_phaseinv.integration import log_magnitude
+from speechbrain_phaseinv.estimation.derivatives import phase_derivatives
+from speechbrain_phaseinv.estimation.gradient_theorem import GradientTheorem
+from speechbrain_phaseinv.integration.least_squares import log_magnitude
 from speechbrain_phaseinv.stft import StftConfig, analysis
 
 HOP = 32

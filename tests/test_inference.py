@@ -20,7 +20,7 @@ from speechbrain_phaseinv.inference import (
     available_vocoders,
 )
 from speechbrain_phaseinv.inversion import SpectrogramInverter
-from speechbrain_phaseinv.mel import MelConfig, log_mel
+from speechbrain_phaseinv.mel.conventions import MelConfig, log_mel
 from speechbrain_phaseinv.pretrained import FOLDER
 from speechbrain_phaseinv.stft import analysis
 from speechbrain_phaseinv.streaming import InversionStream

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from speechbrain_phaseinv.derivatives import (
+from speechbrain_phaseinv.estimation.derivatives import (
     PhaseDerivatives,
     phase_derivatives,
 )
-from speechbrain_phaseinv.integration import (
+from speechbrain_phaseinv.integration.least_squares import (
     LOG_FLOOR,
     integrate,
     log_magnitude,

@@ -16,13 +16,9 @@ import torch
 from conftest import KINDS, make_inverter, synthetic_speech
 
 from speechbrain_phaseinv import SpectrogramInverter, StftConfig, analysis
-from speechbrain_phaseinv.cli import main
-from speechbrain_phaseinv.derivatives import (
-    PhaseDerivatives,
-    phase_derivatives,
-)
-from speechbrain_phaseinv.live import LiveInversion
-from speechbrain_phaseinv.pcm import (
+from speechbrain_phaseinv.cli.live import LiveInversion
+from speechbrain_phaseinv.cli.main import main
+from speechbrain_phaseinv.cli.pcm import (
     Format,
     SampleReader,
     SampleWriter,
@@ -30,9 +26,13 @@ from speechbrain_phaseinv.pcm import (
     encode,
     wav_header,
 )
+from speechbrain_phaseinv.estimation.derivatives import (
+    PhaseDerivatives,
+    phase_derivatives,
+)
 
 CONFIG = StftConfig(16000, 512, hop_length=128)
-COMMAND = [sys.executable, "-m", "speechbrain_phaseinv.cli", "stream"]
+COMMAND = [sys.executable, "-m", "speechbrain_phaseinv.cli.main", "stream"]
 GRADIENT = ["--estimator", "gradient"]
 
 

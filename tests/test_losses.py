@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import synthetic_speech
 
-from speechbrain_phaseinv.derivatives import (
+from speechbrain_phaseinv.estimation.derivatives import (
     PhaseDerivatives,
     phase_derivatives,
 )

@@ -9,8 +9,8 @@ import torch
 from conftest import synthetic_speech
 
 from speechbrain_phaseinv import SpectrogramInverter, StftConfig, analysis
-from speechbrain_phaseinv.cli import EXAMPLE
-from speechbrain_phaseinv.network import PhaseDerivativeNet
+from speechbrain_phaseinv.cli.main import EXAMPLE
+from speechbrain_phaseinv.estimation.network import PhaseDerivativeNet
 
 ROOT = Path(__file__).parent.parent
 CONFIG = StftConfig(16000, n_fft=64, hop_length=16)
@@ -77,8 +77,8 @@ def test_the_inverter_takes_it(network):
 
 def test_it_learns_derivatives_that_magnitudes_determine(scripts):
     """A pure tone's, from its magnitudes, in a few steps."""
-    from speechbrain_phaseinv.derivatives import phase_derivatives
-    from speechbrain_phaseinv.integration import log_magnitude
+    from speechbrain_phaseinv.estimation.derivatives import phase_derivatives
+    from speechbrain_phaseinv.integration.least_squares import log_magnitude
     from speechbrain_phaseinv.losses import derivative_loss
 
     torch.manual_seed(0)

@@ -5,7 +5,7 @@ import torch
 from conftest import synthetic_speech
 
 from speechbrain_phaseinv.config import StftConfig
-from speechbrain_phaseinv.mel import (
+from speechbrain_phaseinv.mel.conventions import (
     MelConfig,
     MelInversion,
     hz_to_mel,
@@ -15,7 +15,7 @@ from speechbrain_phaseinv.mel import (
     mel_to_hz,
     through_mel,
 )
-from speechbrain_phaseinv.mel_network import MelInversionNet
+from speechbrain_phaseinv.mel.network import MelInversionNet
 from speechbrain_phaseinv.stft import analysis
 
 STFT = StftConfig(22050, n_fft=1024, hop_length=256)

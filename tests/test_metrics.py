@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from speechbrain_phaseinv import metrics
 from speechbrain_phaseinv.audio import read_audio, resample
-from speechbrain_phaseinv.cli import EXAMPLE
-from speechbrain_phaseinv.evaluation import (
+from speechbrain_phaseinv.cli.main import EXAMPLE
+from speechbrain_phaseinv.evaluation import metrics
+from speechbrain_phaseinv.evaluation.evaluate import (
     compare,
     magnitude_of,
     score,
     timed,
 )
-from speechbrain_phaseinv.methods import METHODS, Unavailable
+from speechbrain_phaseinv.evaluation.methods import METHODS, Unavailable
+from speechbrain_phaseinv.evaluation.summary import summarise, summary_table
 from speechbrain_phaseinv.stft import StftConfig
-from speechbrain_phaseinv.summary import summarise, summary_table
 
 
 @pytest.fixture(scope="module")

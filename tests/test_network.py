@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn.utils import prune
 
-from speechbrain_phaseinv.gradient_theorem import GradientTheorem
-from speechbrain_phaseinv.network import PhaseDerivativeNet
+from speechbrain_phaseinv.estimation.gradient_theorem import GradientTheorem
+from speechbrain_phaseinv.estimation.network import PhaseDerivativeNet
 from speechbrain_phaseinv.stft import StftConfig
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))

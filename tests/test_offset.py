@@ -4,9 +4,9 @@ import pytest
 import torch
 from conftest import synthetic_speech
 
-from speechbrain_phaseinv import recursion
+from speechbrain_phaseinv.integration import recursion
+from speechbrain_phaseinv.integration.offset import ABOVE, is_offset, main_lobe
 from speechbrain_phaseinv.inversion import SpectrogramInverter
-from speechbrain_phaseinv.offset import ABOVE, is_offset, main_lobe
 from speechbrain_phaseinv.stft import StftConfig, analysis
 
 CONFIG = StftConfig(16000, 512, hop_length=128)

@@ -8,9 +8,9 @@ import pytest
 import torch
 from conftest import synthetic_speech
 
-from speechbrain_phaseinv.gradient_theorem import GradientTheorem
+from speechbrain_phaseinv.estimation.gradient_theorem import GradientTheorem
+from speechbrain_phaseinv.estimation.network import PhaseDerivativeNet
 from speechbrain_phaseinv.inversion import SpectrogramInverter
-from speechbrain_phaseinv.network import PhaseDerivativeNet
 from speechbrain_phaseinv.pretrained import (
     FOLDER,
     available_pretrained,

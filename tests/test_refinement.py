@@ -4,19 +4,19 @@ import pytest
 import torch
 from conftest import make_inverter, synthetic_speech
 
-from speechbrain_phaseinv.derivatives import PhaseDerivatives
-from speechbrain_phaseinv.integration import CANCELLED, integrate
-from speechbrain_phaseinv.inversion import SpectrogramInverter
-from speechbrain_phaseinv.network import PhaseDerivativeNet
-from speechbrain_phaseinv.passes import Passes, arrange
-from speechbrain_phaseinv.recursion import run
-from speechbrain_phaseinv.refinement import (
+from speechbrain_phaseinv.estimation.derivatives import PhaseDerivatives
+from speechbrain_phaseinv.estimation.network import PhaseDerivativeNet
+from speechbrain_phaseinv.integration.least_squares import CANCELLED, integrate
+from speechbrain_phaseinv.integration.passes import Passes, arrange
+from speechbrain_phaseinv.integration.recursion import run
+from speechbrain_phaseinv.integration.refinement import (
     REOPENED,
     Heard,
     overlap_scale,
     refine,
     silence,
 )
+from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.stft import StftConfig, analysis, windowed_frames
 
 CONFIGS = [

@@ -10,7 +10,10 @@ from speechbrain.processing.features import ISTFT, STFT, spectral_magnitude
 from speechbrain.processing.signal_processing import resynthesize
 
 from speechbrain_phaseinv import Resynthesizer, StftConfig, analysis
-from speechbrain_phaseinv.derivatives import PhaseDerivatives, expected_advance
+from speechbrain_phaseinv.estimation.derivatives import (
+    PhaseDerivatives,
+    expected_advance,
+)
 from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.noisy_phase import (
     DOUBT,

@@ -11,7 +11,8 @@ import pytest
 import torch
 from conftest import KINDS, make_inverter
 
-from speechbrain_phaseinv import StftConfig, edge
+from speechbrain_phaseinv import StftConfig
+from speechbrain_phaseinv.edge import edge
 
 SMALL = StftConfig(16000, 128, hop_length=32)
 

@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from speechbrain_phaseinv.tridiagonal import solve_ladder
+from speechbrain_phaseinv.integration.ladder import solve_ladder
 
 BACKENDS = ("numba", "torch")
 
@@ -177,7 +177,7 @@ def test_any_leading_shape_and_memory_layout(backend):
 def test_work_is_linear_in_the_number_of_bins():
     # Operations, not seconds: each of the kernel's loops visits a bin once,
     # so its own bytecode, counted while it runs uncompiled, grows as F.
-    from speechbrain_phaseinv import _kernels
+    from speechbrain_phaseinv.kernels import ladder as _kernels
 
     def count(freq):
         anchor, coupling, target = (x.numpy() for x in system(freq, rows=1))

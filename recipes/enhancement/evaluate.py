@@ -25,10 +25,10 @@ from speechbrain.processing.signal_processing import resynthesize
 from train import recordings
 
 from speechbrain_phaseinv import Resynthesizer, analysis
-from speechbrain_phaseinv.methods import torchaudio_griffin_lim
-from speechbrain_phaseinv.metrics import pesq_wb, stoi
+from speechbrain_phaseinv.evaluation.methods import torchaudio_griffin_lim
+from speechbrain_phaseinv.evaluation.metrics import pesq_wb, stoi
+from speechbrain_phaseinv.evaluation.summary import format_table, summarise
 from speechbrain_phaseinv.resynthesizer import describe
-from speechbrain_phaseinv.summary import format_table, summarise
 
 
 def methods(stft):

@@ -21,9 +21,9 @@ from metrics import inversion_metrics, mean_and_interval
 from prepare import SPLITS
 from torchaudio.functional import highpass_biquad
 
-from speechbrain_phaseinv.gradient_theorem import GradientTheorem
+from speechbrain_phaseinv.estimation.gradient_theorem import GradientTheorem
+from speechbrain_phaseinv.evaluation.methods import torchaudio_griffin_lim
 from speechbrain_phaseinv.inversion import SpectrogramInverter
-from speechbrain_phaseinv.methods import torchaudio_griffin_lim
 from speechbrain_phaseinv.pretrained import load_pretrained
 from speechbrain_phaseinv.stft import StftConfig, analysis
 

@@ -18,12 +18,19 @@ import torch
 from evaluate import markdown, parse, targets
 from metrics import inversion_metrics, mean_and_interval
 
-from speechbrain_phaseinv import recursion
-from speechbrain_phaseinv.derivatives import expected_advance, phase_derivatives
+from speechbrain_phaseinv.estimation.derivatives import (
+    expected_advance,
+    phase_derivatives,
+)
+from speechbrain_phaseinv.integration import recursion
+from speechbrain_phaseinv.integration.passes import Passes, arrange, for_answers
+from speechbrain_phaseinv.integration.refinement import (
+    REOPENED,
+    refine,
+    silence,
+)
 from speechbrain_phaseinv.inversion import SpectrogramInverter
-from speechbrain_phaseinv.passes import Passes, arrange, for_answers
 from speechbrain_phaseinv.pretrained import load_pretrained
-from speechbrain_phaseinv.refinement import REOPENED, refine, silence
 from speechbrain_phaseinv.stft import analysis, overlap_add
 
 # Where PESQ's bands are as narrow as a bin of a 32 ms window, in Hz.

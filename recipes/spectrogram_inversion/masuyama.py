@@ -12,7 +12,7 @@ from collections import OrderedDict
 
 import torch
 
-from speechbrain_phaseinv.derivatives import PhaseDerivatives
+from speechbrain_phaseinv.estimation.derivatives import PhaseDerivatives
 
 # Frames that go through the layers together when no gradient is wanted: of a
 # few sizes tried, the fastest.

@@ -1,9 +1,9 @@
 """What an inversion is measured by, and samples to listen to."""
 
-from speechbrain_phaseinv import evaluation
 from speechbrain_phaseinv.audio import write_audio
-from speechbrain_phaseinv.plot import plot_comparison
-from speechbrain_phaseinv.summary import summarise
+from speechbrain_phaseinv.evaluation import evaluate as evaluation
+from speechbrain_phaseinv.evaluation.plot import plot_comparison
+from speechbrain_phaseinv.evaluation.summary import summarise
 
 # Columns here, and the scores of `evaluation` that they hold. PESQ and ESTOI
 # need extra_requirements.txt; without them the columns are missing.

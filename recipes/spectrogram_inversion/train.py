@@ -27,15 +27,15 @@ from prepare import data_root, prepare
 from speechbrain.utils.distributed import if_main_process, run_on_main
 from speechbrain.utils.train_logger import TensorboardLogger
 
-from speechbrain_phaseinv import recursion
-from speechbrain_phaseinv.derivatives import phase_derivatives
-from speechbrain_phaseinv.integration import log_magnitude
+from speechbrain_phaseinv.estimation.derivatives import phase_derivatives
+from speechbrain_phaseinv.estimation.network import PhaseDerivativeNet
+from speechbrain_phaseinv.integration import recursion
+from speechbrain_phaseinv.integration.least_squares import log_magnitude
+from speechbrain_phaseinv.integration.passes import arrange
+from speechbrain_phaseinv.integration.refinement import Heard, refine, silence
 from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.losses import derivative_loss
-from speechbrain_phaseinv.network import PhaseDerivativeNet
-from speechbrain_phaseinv.passes import arrange
 from speechbrain_phaseinv.pretrained import load_pretrained, save_pretrained
-from speechbrain_phaseinv.refinement import Heard, refine, silence
 from speechbrain_phaseinv.stft import (
     analysis,
     overlap_add_step,

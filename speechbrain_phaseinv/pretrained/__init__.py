@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..derivatives import gaussian_gamma
-from ..network import PhaseDerivativeNet
+from ..estimation.derivatives import gaussian_gamma
+from ..estimation.network import PhaseDerivativeNet
 from ..stft import StftConfig
 
 FOLDER = Path(__file__).parent

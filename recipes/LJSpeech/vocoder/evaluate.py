@@ -31,11 +31,11 @@ sys.path.append(str(Path(__file__).parents[2] / "spectrogram_inversion"))
 
 from audio import split_recordings
 
-from speechbrain_phaseinv import summary
-from speechbrain_phaseinv.evaluation import score
+from speechbrain_phaseinv.evaluation import summary
+from speechbrain_phaseinv.evaluation.evaluate import score
+from speechbrain_phaseinv.evaluation.methods import torchaudio_griffin_lim
 from speechbrain_phaseinv.inference import PhaseInversionVocoder
-from speechbrain_phaseinv.mel import MelInversion, log_mel
-from speechbrain_phaseinv.methods import torchaudio_griffin_lim
+from speechbrain_phaseinv.mel.conventions import MelInversion, log_mel
 from speechbrain_phaseinv.stft import analysis
 
 SCORES = ("pesq_wb", "estoi", "real_time_factor")

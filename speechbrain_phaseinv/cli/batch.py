@@ -1,0 +1,152 @@
+"""Which recordings a command reads, and where each result goes.
+
+As ``cp``: one input and a file, or any inputs and a folder. A file that
+exists is replaced only if that is asked for, an input never.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from ..audio import FORMATS, READABLE, check_writable
+
+
+class Job(NamedTuple):
+    """One recording to read, one to write.
+
+    Attributes
+    ----------
+    source : Path
+        The input.
+    target : Path
+        The output.
+    in_batch : bool
+        Whether it is one of several, from a folder or into one.
+    """
+
+    source: Path
+    target: Path
+    in_batch: bool
+
+
+def plan(paths, folder=None, overwrite=False):
+    """Pair inputs with outputs, and refuse what would go wrong later.
+
+    Arguments
+    ---------
+    paths : list of str or Path
+        Inputs, and unless `folder` is given, last the output if there is
+        more than one path.
+    folder : str or Path, optional
+        Output folder; it is created.
+    overwrite : bool
+        Whether named outputs may replace what is there.
+
+    Returns
+    -------
+    jobs : list of Job
+    """
+    paths = [Path(path) for path in paths]
+    if folder is None and len(paths) > 1 and _is_folder(paths[-1]):
+        folder = paths.pop()
+    named = True
+    if folder is None and len(paths) == 2 and not paths[0].is_dir():
+        source, target = paths
+        jobs = [Job(source, target, False)]
+    elif folder is None and len(paths) > 1:
+        raise ValueError(
+            "several inputs need an output folder: give it as the last path, "
+            f"or as --output-folder DIR; {paths[-1]} is none."
+        )
+    elif folder is None and not paths[0].is_dir():
+        # A name of our own making may be replaced.
+        named = False
+        target = Path(f"{paths[0].stem}-phaseinv{_suffix(paths[0])}")
+        jobs = [Job(paths[0], target, False)]
+    else:
+        if folder is None:
+            named = False
+            folder = Path(f"{paths[0].resolve().name}-phaseinv")
+        jobs = [
+            Job(source, Path(folder) / relative, True)
+            for path in paths
+            for source, relative in _recordings(path, Path(folder))
+        ]
+        _refuse_collisions(jobs)
+        _make_folders(folder, jobs)
+    for job in jobs:
+        if not job.source.exists():
+            # Said before anything is written, and of the right path.
+            raise FileNotFoundError(f"{job.source}: no such file.")
+        check_writable(job.target, FORMATS)
+        if job.target.exists() and job.source.samefile(job.target):
+            raise ValueError(f"{job.target}: would replace its own input.")
+        refuse_to_replace(job.target, overwrite or not named)
+    return jobs
+
+
+def refuse_to_replace(path, overwrite):
+    """An error if a file exists and may not be replaced."""
+    if Path(path).exists() and not overwrite:
+        raise FileExistsError(
+            f"{path}: exists already. Pass --overwrite to replace it."
+        )
+
+
+def _is_folder(path):
+    """Whether an output is meant as a folder: it is one, or looks like it."""
+    return path.is_dir() or not (path.exists() or path.suffix)
+
+
+def _suffix(path):
+    """Of the output: lossless formats are kept, all else becomes WAV."""
+    suffix = path.suffix.lower()
+    return suffix if suffix in (".wav", ".flac") else ".wav"
+
+
+def _recordings(path, output):
+    """The recordings below a path, with their names relative to it.
+
+    Those in an output folder below it are results of an earlier run.
+    """
+    if not path.is_dir():
+        return [(path, Path(path.stem + _suffix(path)))]
+    found = sorted(
+        entry
+        for entry in path.rglob("*")
+        if entry.suffix.lower() in READABLE and not entry.name.startswith(".")
+    )
+    output = output.resolve()
+    if output != path.resolve():
+        found = [x for x in found if output not in x.resolve().parents]
+    if not found:
+        raise ValueError(
+            f"{path}: holds no recordings ({', '.join(sorted(READABLE))})."
+        )
+    return [
+        (entry, entry.relative_to(path).with_suffix(_suffix(entry)))
+        for entry in found
+    ]
+
+
+def _refuse_collisions(jobs):
+    """An error if two inputs would be written to one place."""
+    sources = {}
+    for job in jobs:
+        other = sources.setdefault(job.target, job.source)
+        if other != job.source:
+            raise ValueError(
+                f"{other} and {job.source} would both be written to "
+                f"{job.target}. Process them separately."
+            )
+
+
+def _make_folders(folder, jobs):
+    """Create the output folder, but no folders above it."""
+    folder = Path(folder)
+    if not folder.parent.is_dir():
+        raise FileNotFoundError(
+            f"{folder}: the folder {folder.parent} does not exist. Create it "
+            "first."
+        )
+    for place in sorted({job.target.parent for job in jobs}):
+        place.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,1 @@
+"""Magnitude, features, network, derivatives: what is estimated of a phase."""

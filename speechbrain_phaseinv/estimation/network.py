@@ -1,0 +1,374 @@
+"""A network of eight thousand parameters that estimates phase derivatives.
+
+The gradient theorem is exact for one Gaussian component. Where components
+meet - between harmonics, at onsets, in noise - it is wrong, and worst where
+the STFT is close to a zero. A small convolutional network sees the surrounding
+log-magnitudes, corrects both derivatives, and says how far each of them is to
+be trusted. The same weights serve every bin, and only differences of
+log-magnitudes go in, so that neither the number of bins nor the recording
+level matters.
+"""
+
+import numpy as np
+import torch
+
+from ..integration.ladder import compiled_serves
+from .derivatives import PhaseDerivatives
+from .gradient_theorem import (
+    BACKWARD_SHARE,
+    CENTRAL_SHARE,
+    GradientTheorem,
+)
+
+# A step of log-magnitude, in nepers, beyond which it says "silence" or "zero
+# of the STFT" and its exact size no longer matters.
+STEP_SCALE = 3.0
+
+
+class GatedBlock(torch.nn.Module):
+    """Residual gated convolution along frequency.
+
+    Its input is [batch, channels, time, freq]: two-dimensional convolutions
+    with flat kernels, the fastest form on a CPU of those tried.
+
+    Arguments
+    ---------
+    channels : int
+        Channels in and out.
+    kernel_size : int
+        Odd, in bins.
+    dilation : int
+        Distance between the kernel's taps, in bins.
+
+    Example
+    -------
+    >>> GatedBlock(16, 5)(torch.randn(1, 16, 10, 257)).shape
+    torch.Size([1, 16, 10, 257])
+    """
+
+    def __init__(self, channels, kernel_size, dilation=1):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(
+            channels,
+            2 * channels,
+            (1, kernel_size),
+            padding=(0, dilation * (kernel_size // 2)),
+            dilation=(1, dilation),
+        )
+
+    def forward(self, x):
+        """`x` plus its gated convolution, of the same shape."""
+        return x + torch.nn.functional.glu(self.conv(x), dim=1)
+
+
+class PhaseDerivativeNet(torch.nn.Module):
+    """Phase derivatives and confidences from log-magnitudes, causally.
+
+    An *estimator*, as `GradientTheorem` is: called with frames and a state,
+    it answers with the derivatives of the frames that are ready, and a new
+    state. The input is natural log-magnitudes at any level; the state is None
+    at the stream's start, where the first frame is taken to have been there
+    before.
+
+    Arguments
+    ---------
+    config : StftConfig
+        The transform that the magnitudes come from.
+    lookahead : int
+        0 or 1, in frames.
+    paired : bool
+        With a look-ahead of 1, wait for two frames and predict both in one
+        pass: half the operations. The first of the two sees the second.
+    channels : int
+        Width of the network.
+    kernel_size : int
+        Of the gated convolutions, odd, in bins.
+    dilations : tuple of int
+        One gated block for each, with that distance between its kernel's
+        taps, in bins.
+    history : int
+        Frames before the current one that the network sees, at least 1.
+    prior : bool
+        Add the network's output to the gradient theorem's estimate, times a
+        learned factor for each derivative.
+    confidences : bool
+        Predict the confidences too.
+    provisional : bool
+        With a look-ahead of 1: say also what can be said so far of the frame
+        in the look-ahead, for `refinement`. It comes as `ahead`, beside the
+        derivatives. `SpectrogramInverter` may then do without look-ahead, and
+        let that frame be heard at once.
+    again : bool
+        With either: answer once more for the frame before those of a pass,
+        now that it is known what came after it.
+    refinements : int
+        Iterations of `refinement` a pass that the weights are made for, and
+        that `SpectrogramInverter` does by itself.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+
+    Example
+    -------
+    >>> from speechbrain_phaseinv.stft import StftConfig
+    >>> config = StftConfig(16000, n_fft=512, hop_length=128)
+    >>> net = PhaseDerivativeNet(config, lookahead=1)
+    >>> derivatives, state = net(torch.randn(2, 10, 257))
+    >>> derivatives.time.shape  # frame 9 waits for frame 10
+    torch.Size([2, 9, 257])
+    >>> sum(p.numel() for p in net.parameters()) <= 8192
+    True
+    """
+
+    # Of the least-squares weights (`phase_weights`), in training and in use:
+    # the confidences are relative to it.
+    power = 1.0
+
+    def __init__(
+        self,
+        config,
+        lookahead=1,
+        paired=False,
+        channels=16,
+        kernel_size=5,
+        dilations=(1, 1, 1),
+        history=2,
+        prior=True,
+        confidences=True,
+        provisional=False,
+        again=False,
+        refinements=0,
+    ):
+        super().__init__()
+        if lookahead not in (0, 1) or ((paired or provisional) > lookahead):
+            raise ValueError(
+                "lookahead must be 0 or 1, and 1 for a paired or provisional "
+                f"network, got lookahead={lookahead!r}, paired={paired!r}, "
+                f"provisional={provisional!r}."
+            )
+        if paired and provisional:
+            raise ValueError(
+                "a paired network sees both frames of a pass at their best: "
+                "it cannot be provisional too."
+            )
+        if again and not ((paired or provisional) and history > 1):
+            raise ValueError(
+                "only a paired or provisional network with a history of two "
+                f"frames or more answers again, got paired={paired!r}, "
+                f"provisional={provisional!r}, history={history}."
+            )
+        if refinements < 0:
+            raise ValueError(f"refinements must be >= 0, got {refinements}.")
+        if kernel_size % 2 == 0 or history < 1:
+            raise ValueError(
+                "expected an odd kernel_size and history >= 1, got "
+                f"{kernel_size} and {history}."
+            )
+        self.config = config
+        self.lookahead = int(lookahead)
+        self.paired = bool(paired)
+        self.provisional = bool(provisional)
+        self.again = bool(again)
+        self.refinements = int(refinements)
+        self.history = int(history)
+        # All that tells one architecture from another.
+        self.hyperparameters = {
+            "lookahead": self.lookahead,
+            "paired": self.paired,
+            "channels": channels,
+            "kernel_size": kernel_size,
+            "dilations": tuple(dilations),
+            "history": self.history,
+            "prior": prior,
+            "confidences": confidences,
+            "provisional": self.provisional,
+            "again": self.again,
+            "refinements": self.refinements,
+        }
+        # A pass sees `window` frames and answers for `answers` of them; the
+        # next begins `stride` frames later.
+        self.window = self.history + 1 + self.lookahead
+        self.stride = 2 if paired else 1
+        # Which frames the answers are about, from the current one.
+        self.about = [0, 1] if paired or provisional else [0]
+        self.about = np.array(self.about + [-1] * again)
+        self.answers = len(self.about)
+        self.outputs = 4 if confidences else 2
+        self.first = torch.nn.Conv2d(
+            self.window, channels, (1, 3), padding=(0, 1)
+        )
+        self.blocks = torch.nn.Sequential(
+            *(GatedBlock(channels, kernel_size, d) for d in dilations)
+        )
+        self.last = torch.nn.Conv2d(channels, self.outputs * self.answers, 1)
+        self.theorems = torch.nn.ModuleList(
+            GradientTheorem(config, int(frame < lookahead))
+            for frame in self.about
+        )
+        scale = torch.nn.Parameter(torch.ones(2)) if prior else None
+        self.register_parameter("prior_scale", scale)
+        self._kept = None, None, None  # of `_arrays`
+        # At first, the gradient theorem and its constant confidence.
+        torch.nn.init.zeros_(self.last.weight)
+        torch.nn.init.zeros_(self.last.bias)
+        if confidences:
+            with torch.no_grad():
+                self.last.bias[3::4] = self.theorems[0].confidence
+
+    def forward(self, log_magnitude, state=None):
+        """Derivatives of the frames that are ready.
+
+        Arguments
+        ---------
+        log_magnitude : torch.Tensor, [batch, time, freq]
+            Natural logarithm of the magnitudes of the next frames.
+        state : torch.Tensor, [batch, frames, freq], optional
+            What the previous call returned; None at the stream's start.
+
+        Returns
+        -------
+        derivatives : PhaseDerivatives
+            [batch, ready, freq].
+        state : torch.Tensor, [batch, frames, freq]
+            The last log-magnitudes: context, and what is not ready yet.
+        """
+        if state is None or state.shape[1] == 0:
+            first = log_magnitude[:, :1]
+            state = first.repeat(1, self.history, 1)
+        frames = torch.cat([state, log_magnitude], dim=1)
+        passes = max(frames.shape[1] - self.window, -1) // self.stride + 1
+        ready = passes * self.stride
+        # Compiled, a frame has the same bits whether it comes alone or not.
+        parameters = self._in_order()
+        if passes == 0:
+            shape = self.outputs, len(frames), 0, self.answers, frames.shape[2]
+            made = frames.new_zeros(shape)
+        elif compiled_serves(frames, *parameters):
+            made = self._make_compiled(frames, passes, parameters)
+        else:
+            made = self._make(frames, passes)
+        by_answer = [PhaseDerivatives(*x) for x in made.unbind(3)]
+        found = PhaseDerivatives(*made[:, :, :, : self.stride].flatten(2, 3))
+        if self.provisional:
+            found = found._replace(ahead=by_answer[1])
+        if self.again:
+            found = found._replace(again=by_answer[2])
+        return found, frames[:, ready:]
+
+    def _make(self, frames, passes):
+        """What each pass says, [outputs, batch, passes, answers, freq]."""
+        features = self._features(frames, passes).to(self.last.weight.dtype)
+        output = self.last(self.blocks(self.first(features)))
+        # The weights' precision, or autocast's, is good enough for what the
+        # layers find; angles have that of the magnitudes.
+        output = output.to(frames).unflatten(1, (self.answers, self.outputs))
+        # From [batch, answers, outputs, passes, freq].
+        output = output.permute(2, 0, 3, 1, 4)
+        if self.prior_scale is None:
+            return output
+        time, frequency, *confidences = output.unbind(0)
+        prior = self._theorem(frames, passes)
+        time = time + self.prior_scale[0] * prior[0]
+        frequency = frequency + self.prior_scale[1] * prior[1]
+        return torch.stack([time, frequency, *confidences])
+
+    def _features(self, frames, passes):
+        """Bounded steps of log-magnitude, [batch, window, passes, freq].
+
+        Those over frequency of one frame, and those over time between all
+        the frames of a pass: with them all others are known.
+        """
+        stop = (passes - 1) * self.stride + 1
+        here = frames[:, self.history : self.history + stop : self.stride]
+        slope = torch.nn.functional.pad(here.diff(dim=2), (1, 0))
+        rise = frames.diff(dim=1)
+        steps = [
+            rise[:, i : i + stop : self.stride] for i in range(self.window - 1)
+        ]
+        return torch.tanh(torch.stack([slope, *steps], dim=1) / STEP_SCALE)
+
+    def _theorem(self, frames, passes):
+        """The gradient theorem's two estimates, [batch, passes, answers, freq].
+
+        That of an answer ends with the last frame that the pass sees.
+        """
+        found = []
+        for frame, theorem in zip(self.about, self.theorems):
+            start = self.history - 1 + frame
+            stop = start + (passes - 1) * self.stride + 2 + theorem.lookahead
+            estimates = theorem.estimate(frames[:, start:stop])
+            found.append([x[:, :: self.stride] for x in estimates])
+        return [torch.stack(x, dim=2) for x in zip(*found)]
+
+    def _in_order(self):
+        """Weight and bias of every layer, then the prior's scale, if any."""
+        own = self._modules
+        blocks = own["blocks"]._modules.values()
+        layers = [
+            own["first"],
+            *(x._modules["conv"] for x in blocks),
+            own["last"],
+        ]
+        found = []
+        for layer in layers:
+            found += [_parameter(layer, "weight"), _parameter(layer, "bias")]
+        scale = _parameter(self, "prior_scale")
+        return found if scale is None else [*found, scale]
+
+    def _make_compiled(self, frames, passes, parameters):
+        """As `_make`."""
+        from ..kernels import network as _network
+
+        batch, _, freq = frames.shape
+        shape = self.outputs, batch, passes, self.answers, freq
+        output = frames.new_empty(shape)
+        _network.run(
+            frames.numpy(),
+            (self.history, self.window, self.stride),
+            self.about,
+            STEP_SCALE,
+            *self._arrays(parameters),
+            output.numpy(),
+        )
+        return output
+
+    def _arrays(self, parameters):
+        """The theorem's constants, the prior's scale, and all layers.
+
+        The arrays share the parameters' memory, and so are always up to date.
+        They are kept as long as no parameter moves.
+        """
+        places = [x.data_ptr() for x in parameters]
+        if self._kept[0] != places:
+            kept = [x.detach().contiguous() for x in parameters]
+            arrays = [x.numpy() for x in kept]
+            if self.prior_scale is None:
+                arrays.append(np.zeros(2, arrays[0].dtype))
+            *arrays, scale = arrays
+            weights = tuple(x.reshape(len(x), -1) for x in arrays[::2])
+            dilations = (1, *self.hyperparameters["dilations"], 1)
+            layers = weights, tuple(arrays[1::2]), dilations
+            slope = self.theorems[0].slope
+            theorem = slope, BACKWARD_SHARE, CENTRAL_SHARE
+            # Kept with the tensors, so that their places stay theirs.
+            places = [x.data_ptr() for x in kept]
+            self._kept = places, (theorem, scale, layers), kept
+        return self._kept[1]
+
+    def __getstate__(self):
+        """Without the arrays, which would come back as copies."""
+        return {**super().__getstate__(), "_kept": (None, None, None)}
+
+
+def _parameter(module, name):
+    """A parameter, from its dictionary where it is there.
+
+    That takes a tenth of the time of an attribute, and a stream asks at every
+    frame. Replicas and pruned layers have it as an attribute.
+    """
+    try:
+        return module._parameters[name]
+    except KeyError:
+        return getattr(module, name)

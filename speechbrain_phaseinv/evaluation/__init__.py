@@ -1,0 +1,1 @@
+"""Methods side by side: scores, peers, tables and a page of them."""

@@ -1,0 +1,1 @@
+"""Derivatives to phase to samples: the definition, in PyTorch."""

@@ -1,0 +1,1 @@
+"""The same as `integration` and the network, compiled for the CPU."""
