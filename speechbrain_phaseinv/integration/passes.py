@@ -211,9 +211,11 @@ def _gradients_of_definition(ctx, inputs, gradients):
         *ctx.settings,
     )
     outputs = samples, phasors, *state
-    pairs = [x for x in zip(outputs, gradients) if x[0].requires_grad]
+    outputs, gradients = zip(
+        *(x for x in zip(outputs, gradients) if x[0].requires_grad)
+    )
     found = torch.autograd.grad(
-        *zip(*pairs), wanted, create_graph=True, allow_unused=True
+        outputs, wanted, gradients, create_graph=True, allow_unused=True
     )
     found = iter(found)
     return [next(found) if n else None for n in ctx.needs_input_grad[1:]]
@@ -254,8 +256,8 @@ def _compute(settings, inputs, recorded=False):
     rows = (batch, passes * count) if recorded else (0, 0)
     steps = (batch, passes, n_iter) if recorded else (1, 1, 0)
     record = (
-        empty(*rows, 5, freq, dtype=torch.complex128),
-        empty(*rows, 2, freq, dtype=real),
+        empty(*rows, 5, freq, dtype=torch.complex128).zero_(),
+        empty(*rows, 2, freq, dtype=real).zero_(),
         empty(*steps, 2, freq, dtype=kind),
         empty(*steps, 2, freq, dtype=real),
     )
