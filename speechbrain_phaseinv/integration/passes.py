@@ -253,9 +253,11 @@ def _compute(settings, inputs, recorded=False):
     # slopes of the iterations.
     rows = (batch, passes * count) if recorded else (0, 0)
     steps = (batch, passes, n_iter) if recorded else (1, 1, 0)
+    # A pass past its signal's end has no steps, and hands nothing on.
+    some = empty if ends is None else partial(torch.zeros, device="cpu")
     record = (
-        empty(*rows, 5, freq, dtype=torch.complex128),
-        empty(*rows, 2, freq, dtype=real),
+        some(*rows, 5, freq, dtype=torch.complex128),
+        some(*rows, 2, freq, dtype=real),
         empty(*steps, 2, freq, dtype=kind),
         empty(*steps, 2, freq, dtype=real),
     )
