@@ -212,8 +212,9 @@ def _gradients_of_definition(ctx, inputs, gradients):
     )
     outputs = samples, phasors, *state
     pairs = [x for x in zip(outputs, gradients) if x[0].requires_grad]
+    outputs, gradients = zip(*pairs)
     found = torch.autograd.grad(
-        *zip(*pairs), wanted, create_graph=True, allow_unused=True
+        outputs, wanted, gradients, create_graph=True, allow_unused=True
     )
     found = iter(found)
     return [next(found) if n else None for n in ctx.needs_input_grad[1:]]
