@@ -256,7 +256,7 @@ class SpectrogramInverter(torch.nn.Module):
         """Overlap-add and phasors of whole spectrograms, block by block."""
         if magnitude.numel() == 0:
             signal = magnitude.new_zeros(len(magnitude), 0)
-            return signal, magnitude.unsqueeze(-1).expand(-1, -1, -1, 2)
+            return signal, magnitude.new_zeros(*magnitude.shape, 2)
         if lengths is not None:
             # The end of a stream repeats its last frame; so does padding.
             steps = torch.arange(magnitude.shape[1], device=magnitude.device)

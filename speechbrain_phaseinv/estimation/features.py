@@ -67,9 +67,15 @@ def log_magnitude(magnitude, level=None):
     own = torch.ldexp(torch.ones_like(peak), -exponent)
     begins = first.any(1) & (scale == 0)
     scale = torch.where(begins, own, scale)
+    # Far above a first sound that is next to nothing, levels saturate. The
+    # reciprocal of a subnormal magnitude, its gradient, would not be finite.
+    limits = torch.finfo(magnitude.dtype)
     relative = magnitude * scale[:, None, None]
-    peaks = torch.cat([peak.unsqueeze(1), peaks * scale.unsqueeze(1)], dim=1)
-    peaks = peaks.cummax(1)[0]
+    relative = torch.where(
+        magnitude < limits.tiny, relative.detach(), relative
+    ).clamp_max(limits.max)
+    peaks = (peaks * scale.unsqueeze(1)).clamp_max(limits.max)
+    peaks = torch.cat([peak.unsqueeze(1), peaks], dim=1).cummax(1)[0]
     floor = (FLOOR * peaks[:, 1:]).clamp_min(math.exp(LOG_FLOOR))
     log = torch.maximum(relative, floor.unsqueeze(-1)).log()
     return log, torch.stack([scale, peaks[:, -1]], dim=1)

@@ -211,9 +211,8 @@ def _gradients_of_definition(ctx, inputs, gradients):
         *ctx.settings,
     )
     outputs = samples, phasors, *state
-    outputs, gradients = zip(
-        *(x for x in zip(outputs, gradients) if x[0].requires_grad)
-    )
+    pairs = [x for x in zip(outputs, gradients) if x[0].requires_grad]
+    outputs, gradients = zip(*pairs)
     found = torch.autograd.grad(
         outputs, wanted, gradients, create_graph=True, allow_unused=True
     )
@@ -255,9 +254,11 @@ def _compute(settings, inputs, recorded=False):
     # slopes of the iterations.
     rows = (batch, passes * count) if recorded else (0, 0)
     steps = (batch, passes, n_iter) if recorded else (1, 1, 0)
+    # A pass past its signal's end has no steps, and hands nothing on.
+    some = empty if ends is None else partial(torch.zeros, device="cpu")
     record = (
-        empty(*rows, 5, freq, dtype=torch.complex128).zero_(),
-        empty(*rows, 2, freq, dtype=real).zero_(),
+        some(*rows, 5, freq, dtype=torch.complex128),
+        some(*rows, 2, freq, dtype=real),
         empty(*steps, 2, freq, dtype=kind),
         empty(*steps, 2, freq, dtype=real),
     )
