@@ -8,11 +8,17 @@ from speechbrain_phaseinv.audio import (
     check_subtype,
     kept_subtype,
     read_audio,
-    read_magnitude,
     replacing,
     resample,
     write_audio,
 )
+from speechbrain_phaseinv.cli.arrays import as_magnitude, open_magnitude
+
+
+def read_magnitude(path, n_fft=None, power=1.0):
+    """Magnitudes of a whole file."""
+    array, n_fft = open_magnitude(path, n_fft)
+    return as_magnitude(path, array, power), n_fft
 
 
 def tone(samples=800, channels=2):

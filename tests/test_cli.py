@@ -12,9 +12,8 @@ import soundfile
 import torch
 
 from speechbrain_phaseinv.audio import read_audio
-from speechbrain_phaseinv.cli import main as cli
-from speechbrain_phaseinv.cli.main import EXAMPLE, main, parse
-from speechbrain_phaseinv.cli.reconstruct import stft_for
+from speechbrain_phaseinv.cli import COMMANDS, EXAMPLE, main
+from speechbrain_phaseinv.cli.options import stft_for
 from speechbrain_phaseinv.evaluation import methods
 from speechbrain_phaseinv.stft import StftConfig, analysis
 
@@ -39,10 +38,7 @@ def names(folder):
 
 def fails(capsys, *arguments):
     """Run, expect status 2 and one line on stderr, and return the line."""
-    try:
-        status = main([str(x) for x in arguments])
-    except SystemExit as stop:  # argparse's way
-        status = stop.code
+    status = main([str(x) for x in arguments])
     output = capsys.readouterr()
     assert status == 2
     assert output.err.count("\n") == 1 and output.err.startswith("phaseinv")
@@ -155,9 +151,9 @@ def test_where_torchaudio_is_missing_one_line_says_so(
 def test_where_metrics_are_missing_their_columns_are(
     recording, monkeypatch, capsys
 ):
-    from speechbrain_phaseinv.cli import reconstruct
+    from speechbrain_phaseinv.cli import offline
 
-    monkeypatch.setattr(reconstruct, "find_spec", lambda name: None)
+    monkeypatch.setattr(offline, "find_spec", lambda name: None)
     assert main(["reconstruct", recording]) == 0
     output = capsys.readouterr().out
     assert "PESQ-WB" not in output and "SC [dB]" in output
@@ -248,11 +244,11 @@ def test_what_would_be_lost_is_not_replaced(recording, here, capsys):
         (["in.wav", "--n-fft", "-4"], "must be positive"),
         (["in.wav", "--hop-length", "512"], "NOLA"),
         (["in.wav", "--window", "round"], "unknown window 'round'"),
-        (["in.wav", "--lookahead", "2"], "invalid choice"),
+        (["in.wav", "--lookahead", "2"], "0<=x<=1"),
         (["in.wav", "--n-iter", "-1"], "must not be negative"),
-        (["in.wav", "--n-iter", "many"], "invalid int value"),
+        (["in.wav", "--n-iter", "many"], "not a valid integer"),
         (["in.wav", "--subtype", "PCM_7"], "cannot hold 'PCM_7'"),
-        (["in.wav", "--frobnicate"], "unrecognized arguments"),
+        (["in.wav", "--frobnicate"], "No such option"),
         (["text.wav"], "cannot be read as audio"),
         (["none.wav"], "the file is empty"),
     ],
@@ -271,8 +267,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 
 
 def test_no_command_is_an_error(capsys):
-    assert "COMMAND" in fails(capsys)
-    assert "invalid choice" in fails(capsys, "frobnicate")
+    assert "Missing command" in fails(capsys)
+    assert "No such command" in fails(capsys, "frobnicate")
 
 
 def test_saved_magnitudes_are_inverted_in_either_order(here, speech):
@@ -328,9 +324,10 @@ def test_bad_magnitudes_are_one_line_and_leave_nothing(
 def test_invert_needs_a_rate_and_a_hop(here, capsys):
     np.save("m.npy", np.ones((257, 9), int))
     run = ["invert", "m.npy", "out.wav"]
-    message = fails(capsys, *run)
-    assert "--sample-rate" in message and "--hop-length" in message
-    run += ["--sample-rate", "16000", "--hop-length"]
+    assert "Missing option '--sample-rate'" in fails(capsys, *run)
+    run += ["--sample-rate", "16000"]
+    assert "Missing option '--hop-length'" in fails(capsys, *run)
+    run += ["--hop-length"]
     assert "must not exceed" in fails(capsys, *run, "600")
     assert "must be positive" in fails(capsys, *run, "128", "--power", "0")
     assert main([*run, "128", "--quiet"]) == 0  # integers are numbers too
@@ -347,16 +344,13 @@ def test_clipping_is_reported(here, capsys):
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
 def test_help_and_version_end_well(capsys, option):
-    with pytest.raises(SystemExit) as stop:
-        main([option])
-    assert stop.value.code == 0
+    assert main([option]) == 0
     assert "phaseinv" in capsys.readouterr().out
 
 
 def test_help_names_units(capsys):
     for command in ("reconstruct", "invert"):
-        with pytest.raises(SystemExit):
-            main([command, "--help"])
+        assert main([command, "--help"]) == 0
         assert "samples" in capsys.readouterr().out
 
 
@@ -366,7 +360,7 @@ def test_an_interrupt_is_status_130_and_leaves_nothing(
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(soundfile, "write", interrupt)
+    monkeypatch.setattr(soundfile.SoundFile, "write", interrupt)
     assert main(["reconstruct", recording, "out.wav"]) == 130
     assert capsys.readouterr().err == ""
     assert names(here) == ["in.wav"]
@@ -377,7 +371,7 @@ def test_control_c_ends_the_process_quietly(here):
     noise = np.random.default_rng(0).uniform(-0.1, 0.1, 30 * 48000)
     soundfile.write("in.wav", noise, 48000)
     process = subprocess.Popen(
-        [sys.executable, "-m", "speechbrain_phaseinv.cli.main", "reconstruct"]
+        [sys.executable, "-m", "speechbrain_phaseinv.cli", "reconstruct"]
         + ["in.wav", "out.wav", "--n-iter", "100000"],
         stderr=subprocess.PIPE,
         # Where the tests run in the background, the signal is ignored, and
@@ -395,33 +389,41 @@ def test_control_c_ends_the_process_quietly(here):
     assert names(here) == ["in.wav"]
 
 
-def test_the_parser_imports_nothing_heavy():
-    heavy = {"matplotlib", "soundfile", "numba", "torchaudio", "speechbrain"}
+@pytest.mark.parametrize("command", [[], *([x] for x in COMMANDS)])
+def test_help_imports_nothing_heavy(command):
+    heavy = {"torch", "numpy", "soundfile", "matplotlib", "numba", "scipy"}
     code = (
-        "import sys; from speechbrain_phaseinv.cli.options import build_parser; "
-        "build_parser(); print(*sys.modules)"
+        "import sys; from speechbrain_phaseinv.cli import main; "
+        f"main({[*command, '--help']}); print(*sys.modules)"
     )
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True
     )
-    assert not heavy & set(found.stdout.split())
+    assert "Usage: phaseinv" in result.stdout
+    assert not heavy & set(result.stdout.split())
 
 
-def test_every_subcommand_has_a_function_of_its_own():
-    functions = set()
-    for line in (
-        ["reconstruct"],
-        ["invert", "a.npy", "a.wav", "--sample-rate=8000", "--hop-length=64"],
-        ["stream"],
-        ["export", "folder"],
-        ["compare", "a.wav"],
-    ):
-        args = cli.build_parser().parse_args(line)
-        assert args.command == line[0]
-        functions.add(cli.COMMANDS[args.command])
-    assert len(functions) == len(cli.COMMANDS) == 5
+def test_the_shell_completes_commands_and_options():
+    words = {"recon": "reconstruct", "stream --over": "--overwrite"}
+    for line, completion in words.items():
+        line = f"phaseinv {line}"
+        environment = {
+            **os.environ,
+            "_PHASEINV_COMPLETE": "bash_complete",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(line.count(" ")),
+        }
+        result = subprocess.run(
+            [sys.executable, "-m", "speechbrain_phaseinv.cli"],
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
+        assert result.stdout == f"plain,{completion}\n"
 
 
 def test_a_dash_between_options_is_a_path():
-    line = ["stream", "in.wav", "--quiet", "-"]
-    assert parse(cli.build_parser(), line).paths == ["in.wav", "-"]
+    context = main.get_command(None, "stream").make_context(
+        "stream", ["in.wav", "--quiet", "-"]
+    )
+    assert context.params["paths"] == ("in.wav", "-")
