@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from conftest import synthetic_speech
 
 from speechbrain_phaseinv.audio import read_audio
 from speechbrain_phaseinv.cli import COMMANDS, EXAMPLE, main
@@ -427,3 +428,159 @@ def test_a_dash_between_options_is_a_path():
         "stream", ["in.wav", "--quiet", "-"]
     )
     assert context.params["paths"] == ("in.wav", "-")
+
+
+# Blocks.
+
+
+@pytest.mark.parametrize(
+    "seconds, rate, options",
+    [
+        (11.3, 16000, []),
+        (0.004, 16000, []),
+        (9, 16000, ["--lookahead", "0", "--hop-length", "384"]),
+        (5, 22050, ["--n-fft", "999", "--hop-length", "100"]),
+    ],
+)
+def test_by_blocks_is_the_whole(here, seconds, rate, options):
+    options = [*options, "--estimator", "gradient", "--subtype", "FLOAT"]
+    x = synthetic_speech(seconds, rate).float().repeat(2, 1)
+    x[1] *= 0.5
+    soundfile.write("in.wav", x.T.numpy(), rate, "FLOAT")
+    assert (
+        main(["reconstruct", "in.wav", "blocks.wav", "--quiet", *options]) == 0
+    )
+    assert main(["reconstruct", "in.wav", "whole.wav", *options]) == 0
+    blocks, whole = (read_audio(f"{n}.wav")[0] for n in ("blocks", "whole"))
+    assert blocks.shape == whole.shape == x.shape
+    np.testing.assert_allclose(blocks, whole, atol=1e-5)
+
+
+def test_memory_does_not_grow_with_the_recording(here):
+    """Of the process, beyond what one block takes; a minute is 4 MB."""
+    code = (
+        "import resource, sys; from speechbrain_phaseinv.cli import main\n"
+        "def run(name):\n"
+        "    line = ['reconstruct', name, 'out.wav', '--estimator=gradient']\n"
+        "    line += ['--overwrite', '--quiet']\n"
+        "    assert main(line) == 0\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(run('short.wav'), run('long.wav'))"
+    )
+    x = synthetic_speech(20)[0].numpy()
+    soundfile.write("short.wav", x, 16000)
+    soundfile.write("long.wav", np.tile(x, 15), 16000)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
+    short, long = map(int, result.stdout.split())
+    assert long - short < 20_000  # kB
+
+
+# Names, pipes and files that are not what they should be.
+
+
+def run(*arguments, **options):
+    """The command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "speechbrain_phaseinv.cli", *arguments],
+        **{"capture_output": True, "timeout": 120, **options},
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are UTF-16 on Windows")
+def test_names_that_no_console_can_show_are_written(recording, here):
+    for name in (b"caf\xe9.wav", "\u67e5.wav".encode()):
+        (here / os.fsdecode(name)).write_bytes((here / recording).read_bytes())
+        result = run(
+            *["reconstruct", name, name[:-4] + b"-out.wav", "--n-fft", "400"],
+            env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+        )
+        assert result.returncode == 0, result.stderr
+        assert b"-out.wav" in result.stdout and b"\\u" in result.stdout
+        assert (here / os.fsdecode(name[:-4] + b"-out.wav")).exists()
+
+
+def test_nobody_has_to_read_what_is_printed(recording, here):
+    read, write = os.pipe()
+    os.close(read)
+    result = run(
+        *["reconstruct", recording, "out.wav", "--n-fft", "400"], stdout=write
+    )
+    os.close(write)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert soundfile.info("out.wav").frames == 16000
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell's redirections")
+def test_closed_descriptors_are_no_error(recording, here):
+    line = f"{sys.executable} -m speechbrain_phaseinv.cli reconstruct "
+    line += f"{recording} out.wav --n-fft 400 <&- >&- 2>&-"
+    assert subprocess.run(line, shell=True).returncode == 0
+    assert soundfile.info("out.wav").frames == 16000
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no /dev/stdin")
+def test_standard_input_has_a_name(recording, here):
+    data = (here / recording).read_bytes()
+    line = ["reconstruct", "/dev/stdin", "out.wav", "--quiet"]
+    result = run(*line, input=data)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert soundfile.info("out.wav").frames == 16000
+
+
+def test_a_link_to_nowhere_fails_alone(recording, here, capsys):
+    (here / "all").mkdir()
+    os.rename(recording, "all/in.wav")
+    (here / "all" / "lost.wav").symlink_to("nowhere.wav")
+    (here / "all" / "folder.wav").mkdir()
+    error = fails(capsys, "reconstruct", "all", "results", "--quiet")
+    assert "lost.wav: no such file" in error
+    assert names(here / "results") == ["in.wav"]
+
+
+def test_a_batch_takes_voicemail_and_names_what_fails(here, capsys):
+    (here / "all").mkdir()
+    x = 0.3 * np.sin(0.1 * np.arange(8000))
+    soundfile.write("all/voicemail.wav", x, 8000, "GSM610")
+    soundfile.write("all/ok.wav", x, 8000)
+    assert main(["reconstruct", "all", "results", "--quiet"]) == 0
+    assert names(here / "results") == ["ok.wav", "voicemail.wav"]
+
+
+def test_a_truncated_recording_is_a_warning(recording, here, capsys):
+    data = (here / recording).read_bytes()
+    (here / recording).write_bytes(data[:-1000])
+    assert main(["reconstruct", recording, "out.wav", "--quiet"]) == 0
+    error = capsys.readouterr().err
+    assert error.startswith("phaseinv: warning: in.wav: the file is truncated")
+    assert error.count("\n") == 1
+    assert soundfile.info("out.wav").frames == 15500
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["reconstruct", "in.wav", "--n-fft", "100000000"],
+        ["reconstruct", "in.wav", "--win-length", "100000000"],
+        ["compare", "in.wav", "--sample-rate", "3000000000"],
+        ["export", "folder", "--sample-rate", "3000000000"],
+        ["stream", "--raw", "--sample-rate", "3000000000"],
+        ["stream", "--raw", "--sample-rate", "8000", "--channels", "60000"],
+        [
+            *["invert", "m.npy", "out.wav", "--hop-length", "128"],
+            *["--sample-rate", "3000000000"],
+        ],
+    ],
+)
+def test_absurd_options_are_refused_at_once(recording, here, capsys, line):
+    np.save("m.npy", np.ones((257, 9)))
+    assert "is not in the range x<=" in fails(capsys, *line)
+    assert names(here) == ["in.wav", "m.npy"]
+
+
+def test_the_largest_transform_works(recording, here):
+    # A twentieth of a second would take 2e6 samples at the highest rate.
+    line = ["reconstruct", recording, "out.wav", "--quiet"]
+    assert main([*line, "--n-fft", str(1 << 20), "--hop-length", "60000"]) == 0
+    assert soundfile.info("out.wav").frames == 16000

@@ -66,7 +66,7 @@ class SampleReader:
     """
 
     def __init__(self, file, name, format=None):
-        self._file, self._buffer = file, b""
+        self._file, self._buffer = file, bytearray()
         self._left = float("inf")  # bytes of samples still to be read
         self.name = name
         self.format = format or self._header()
@@ -102,12 +102,13 @@ class SampleReader:
 
     def _take(self, size):
         """`size` bytes, or fewer at the end."""
-        while len(self._buffer) < size:
+        while len(self._buffer) < size:  # never more at once than there is
             more = self._file.read(min(int(size) - len(self._buffer), 1 << 20))
             if not more:
                 break
             self._buffer += more
-        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        data = bytes(self._buffer[: int(size)])
+        del self._buffer[: len(data)]
         return data
 
     def _header(self):
