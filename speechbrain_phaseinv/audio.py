@@ -31,6 +31,8 @@ UNTIL_THE_END = 0x7FFFF000
 
 # Samples a write: libsndfile's Vorbis crashes in a write of minutes.
 WRITE_SAMPLES = 1 << 14
+READ = "cannot be read as audio ({}). Expected a WAV, FLAC, OGG or MP3 file."
+WRITE = "cannot be written ({})."
 
 
 class AudioReader:
@@ -43,21 +45,16 @@ class AudioReader:
 
     Attributes
     ----------
-    sample_rate, channels : int
-        In Hz, and the number of channels.
+    sample_rate, channels, samples : int
+        In Hz; their number; samples of each that have been read.
     subtype : str
         libsndfile's name of the sample format, such as "PCM_16".
-    samples : int
-        Read so far, of each channel.
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no audio file, or its rate or channels are absurd.
-
-    A file that ends before its header says is read, with a warning.
+    FileNotFoundError, ValueError
+        If there is no such file; if it is no audio file, or its rate or
+        channels are absurd. A truncated one is read, with a warning.
     """
 
     def __init__(self, path):
@@ -68,7 +65,7 @@ class AudioReader:
             raise ValueError(f"{path}: expected an audio file, got a folder.")
         if self.path.is_file() and self.path.stat().st_size == 0:
             raise ValueError(f"{path}: the file is empty, 0 bytes.")
-        with self._explained():
+        with _explained(self.path, ValueError, READ):
             self._file = soundfile.SoundFile(_name(path))
         self.sample_rate = self._file.samplerate
         self.channels = self._file.channels
@@ -85,14 +82,11 @@ class AudioReader:
     def blocks(self, samples=1 << 16):
         """All of it, [channels, samples] each, float32, full scale 1.
 
-        Raises
-        ------
-        ValueError
-            If it is empty, or holds NaN or infinite samples.
+        A recording that is empty, or holds NaN, is a `ValueError`.
         """
         more = True
         while more:
-            with self._explained():
+            with _explained(self.path, ValueError, READ):
                 # A number of samples: some formats cannot look for the end.
                 block = self._file.read(samples, "float32", always_2d=True).T
             more = block.shape[1] == samples
@@ -107,18 +101,6 @@ class AudioReader:
             self.samples += block.shape[1]
             if block.shape[1]:
                 yield np.ascontiguousarray(block)
-
-    @contextmanager
-    def _explained(self):
-        """Errors of libsndfile name the file."""
-        try:
-            yield
-        except (soundfile.SoundFileError, RuntimeError) as error:
-            reason = getattr(error, "error_string", str(error)).rstrip(".")
-            raise ValueError(
-                f"{self.path}: cannot be read as audio ({reason}). Expected a "
-                "WAV, FLAC, OGG or MP3 file."
-            ) from error
 
     def _warn_if_truncated(self):
         """libsndfile reads what there is, and notes it in its log only."""
@@ -175,10 +157,8 @@ class AudioWriter:
 
     Attributes
     ----------
-    samples : int
-        Written so far, of each channel.
-    clipped : int
-        Samples beyond full scale that the sample format cut off.
+    samples, clipped : int
+        Of each channel so far; those that the sample format cut off, of all.
     peak : float
         The largest absolute value so far.
 
@@ -196,14 +176,15 @@ class AudioWriter:
         kind = check_writable(path, FORMATS)
         check_subtype(kind, subtype)
         subtype = subtype or soundfile.default_subtype(kind)
-        self.path, self.samples, self.clipped, self.peak = path, 0, 0, 0.0
+        self.path, self.peak = path, 0.0
+        self.samples = self.clipped = 0
         self._floats = subtype in ("FLOAT", "DOUBLE")
         self._settings = "w", sample_rate, channels, subtype, None, kind
 
     def __enter__(self):
         with ExitStack() as stack:
             temporary = stack.enter_context(replacing(self.path))
-            stack.enter_context(self._explained())
+            stack.enter_context(_explained(self.path, OSError, WRITE))
             self._file = soundfile.SoundFile(_name(temporary), *self._settings)
             stack.enter_context(self._file)
             self._stack = stack.pop_all()
@@ -222,17 +203,6 @@ class AudioWriter:
                 block = np.clip(block, -1, 1)
             self._file.write(block)
         self.samples += waveform.shape[1]
-
-    @contextmanager
-    def _explained(self):
-        """Errors of libsndfile name the file."""
-        try:
-            yield
-        except soundfile.LibsndfileError as error:
-            reason = error.error_string.rstrip(".")
-            raise OSError(
-                f"{self.path}: cannot be written ({reason})."
-            ) from error
 
 
 def write_audio(path, waveform, sample_rate, subtype=None):
@@ -338,6 +308,16 @@ def replacing(path):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(path, kind, text):
+    """Errors of libsndfile name the file."""
+    try:
+        yield
+    except soundfile.SoundFileError as error:
+        reason = getattr(error, "error_string", str(error)).rstrip(".")
+        raise kind(f"{path}: {text.format(reason)}") from error
 
 
 def _name(path):

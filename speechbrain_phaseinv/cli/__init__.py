@@ -33,18 +33,10 @@ class Commands(click.Group):
         return import_module(f".{name}", __name__).command
 
     def main(self, args=None, prog_name="phaseinv", **extra):
-        """Run the command line.
+        """Run these arguments, or those of the process; give a status.
 
-        Arguments
-        ---------
-        args : list of str, optional
-            Default: those of the process.
-
-        Returns
-        -------
-        status : int
-            0 if all went well, 2 if something was wrong with the input, 130
-            if interrupted; of a stream see `live.stream`.
+        0 if all went well, 2 if something was wrong with the input, 130 if
+        interrupted; of a stream see `live.stream`.
         """
         extra["standalone_mode"] = False
         with warnings.catch_warnings():
@@ -89,13 +81,8 @@ main.context_settings["help_option_names"] = ["-h", "--help"]
 def say(text="", err=False):
     """Print lines; no console, no name and no reader makes that an error.
 
-    Arguments
-    ---------
-    text : str
-        What the console's encoding lacks is escaped.
-    err : bool
-        To standard error, not to standard output. Where that is closed,
-        nothing is printed.
+    What the console's encoding lacks is escaped, and where an output is
+    closed nothing is printed.
     """
     file = sys.stderr if err else sys.stdout
     if file is None:

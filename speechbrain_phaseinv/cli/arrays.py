@@ -8,24 +8,10 @@ import numpy as np
 def open_magnitude(path, n_fft=None):
     """Open magnitudes that `numpy.save` wrote, in either order of the axes.
 
-    Arguments
-    ---------
-    path : str or Path
-        A .npy file of a real array, [freq, time] or [time, freq], or of
-        three axes with channels first.
-    n_fft : int, optional
-        Length of the transform, in samples. The axis of ``n_fft // 2 + 1``
-        entries is frequency; if both are, the order is [freq, time], that of
-        torchaudio and librosa. Default: whichever axis makes it a power of
-        two, ``2 * (bins - 1)``.
-
-    Returns
-    -------
-    array : numpy.ndarray, [channels, time, freq]
-        The file's own values, read when used: pass each part of it to
-        `as_magnitude`.
-    n_fft : int
-        Of the argument, or of the array.
+    Returns the file's values, [channels, time, freq], which are read when they
+    are used (by way of `as_magnitude`), and n_fft. Without n_fft, the axis is
+    frequency that makes it a power of two; if both do, [freq, time] is meant,
+    the order of torchaudio and librosa.
     """
     path = Path(path)
     if not path.exists():
@@ -63,13 +49,7 @@ def open_magnitude(path, n_fft=None):
 
 
 def as_magnitude(path, array, power=1.0):
-    """Values of a file, raised to `power`, as magnitudes.
-
-    Returns
-    -------
-    magnitude : numpy.ndarray, [channels, time, freq], float
-        Single precision, or double where the file has it.
-    """
+    """Values of a file, raised to `power`, as magnitudes of any precision."""
     if not power > 0:
         raise ValueError(f"power must be positive, got {power}.")
     wide = array.dtype.itemsize >= 8 and array.dtype.kind == "f"

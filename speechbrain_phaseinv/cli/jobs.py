@@ -11,15 +11,7 @@ from ..audio import FORMATS, READABLE, check_writable
 
 
 class Job(NamedTuple):
-    """One recording to read, one to write.
-
-    Attributes
-    ----------
-    source, target : Path
-        The input and the output.
-    in_batch : bool
-        Whether it is one of several, from a folder or into one.
-    """
+    """One recording to read, one to write; whether it is one of several."""
 
     source: Path
     target: Path
@@ -29,19 +21,8 @@ class Job(NamedTuple):
 def plan(paths, folder=None, overwrite=False):
     """Pair inputs with outputs, and refuse what would go wrong later.
 
-    Arguments
-    ---------
-    paths : list of str or Path
-        Inputs, and unless `folder` is there, last the output if there is
-        more than one path.
-    folder : str or Path, optional
-        Output folder; it is created.
-    overwrite : bool
-        Whether named outputs may replace what is there.
-
-    Returns
-    -------
-    jobs : list of Job
+    Without a `folder`, which is created, the last of several paths is the
+    output. An output with a name of our own making may be replaced.
     """
     paths = [Path(path) for path in paths]
     if folder is None and len(paths) > 1 and _is_folder(paths[-1]):
@@ -56,7 +37,6 @@ def plan(paths, folder=None, overwrite=False):
             f"or as --output-folder DIR; {paths[-1]} is none."
         )
     elif not batch:
-        # A name of our own making may be replaced.
         target = Path(f"{paths[0].stem}-phaseinv{_suffix(paths[0])}")
         jobs = [Job(paths[0], target, False)]
     else:

@@ -29,20 +29,6 @@ class LiveInversion:
 
     As many samples come out as went in, those that `InversionStream` gives
     for their magnitudes.
-
-    Arguments
-    ---------
-    inverter : SpectrogramInverter
-        How to invert.
-
-    Example
-    -------
-    >>> from speechbrain_phaseinv.stft import StftConfig
-    >>> config = StftConfig(16000, n_fft=512, hop_length=128)
-    >>> live = LiveInversion(SpectrogramInverter(config, estimator="gradient"))
-    >>> pieces = [live.push(x) for x in torch.randn(1, 1000).split(128, dim=1)]
-    >>> sum(x.shape[1] for x in pieces) + live.finish().shape[1]
-    1000
     """
 
     def __init__(self, inverter):
@@ -76,11 +62,8 @@ class LiveInversion:
 def stream(args):
     """Run the command, with what its options say.
 
-    Returns
-    -------
-    status : int
-        0 at the end of the input, or if nobody reads the output any more;
-        130 after Ctrl-C, 143 after SIGTERM, as a shell expects.
+    The status is 0 at the end of the input, or if nobody reads the output any
+    more; 130 after Ctrl-C, 143 after SIGTERM, as a shell expects.
     """
     source, target, *more = [*args.paths, "-", "-"][: max(len(args.paths), 2)]
     if more:
@@ -124,8 +107,7 @@ def stream(args):
 class Outcome:
     """How a run went: its end, and the times of its frames.
 
-    Times are counted by their logarithm, to a percent, so that a stream
-    without end needs no more memory than a short one.
+    Times are counted by their logarithm, to a percent: memory stays constant.
     """
 
     def __init__(self):

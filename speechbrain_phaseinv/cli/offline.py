@@ -137,11 +137,7 @@ def invert_array(array, config, args):
 
 
 def _reconstruct(job, args):
-    """Read, invert, write; and unless quiet, compare.
-
-    Returns scores, notes, the inverter, and the original beside its
-    reconstruction where both are whole.
-    """
+    """Scores, notes, the inverter; the waveforms where they are whole."""
     kind = check_writable(job.target, FORMATS)
     check_subtype(kind, args.subtype)
     rows, notes, pair = [], [], None

@@ -6,8 +6,6 @@ import click
 # at 16 kHz.
 MAX_N_FFT = 1 << 20
 
-length = click.IntRange(max=MAX_N_FFT)
-
 
 def rate_option(**options):
     """``--sample-rate``."""
@@ -39,35 +37,29 @@ def together(*decorators):
     return decorate
 
 
+def _length(name, text, **more):
+    """An option that is a number of samples."""
+    length = click.IntRange(max=MAX_N_FFT)
+    return click.option(name, type=length, metavar="N", help=text, **more)
+
+
 def stft_options(of_array=False):
-    """The transform; that of an array has no defaults for its hop."""
-    default = (
-        "that of the array"
-        if of_array
-        else "the power of two next above 32 ms, 512 at 16 kHz, 1024 at "
-        "22.05 kHz, 2048 at 48 kHz"
-    )
-    hop = "" if of_array else " (default: a quarter of the window)"
+    """The transform; that of an array has no default for its hop."""
+    default, hop = "that of the array", "Distance of two frames, in samples"
+    if not of_array:
+        hop += " (default: a quarter of the window)"
+        default = "the power of two next above 32 ms, 512 at 16 kHz, 1024 at "
+        default += "22.05 kHz, 2048 at 48 kHz"
     return together(
-        click.option(
+        _length(
             "--n-fft",
-            type=length,
-            metavar="N",
-            help=f"Length of the transform, in samples (default: {default}).",
+            f"Length of the transform, in samples (default: {default}).",
         ),
-        click.option(
+        _length(
             "--win-length",
-            type=length,
-            metavar="N",
-            help="Length of the window, in samples (default: --n-fft).",
+            "Length of the window, in samples (default: --n-fft).",
         ),
-        click.option(
-            "--hop-length",
-            type=length,
-            metavar="N",
-            required=of_array,
-            help=f"Distance of two frames, in samples{hop}.",
-        ),
+        _length("--hop-length", f"{hop}.", required=of_array),
         click.option(
             "--window",
             default="hann",
@@ -93,20 +85,16 @@ estimator_options = together(
         help="Frames that a frame waits for: 0 or 1 (default: 1).",
     ),
 )
-
-overwrite_option = click.option(
-    "--overwrite", is_flag=True, help="Replace an output that exists."
-)
-
-
-def quiet_option(more=""):
-    """``--quiet``."""
-    return click.option(
+output_options = together(
+    click.option(
+        "--overwrite", is_flag=True, help="Replace an output that exists."
+    ),
+    click.option(
         "--quiet",
         is_flag=True,
-        help=f"Print nothing but errors and warnings{more}.",
-    )
-
+        help="Print nothing but errors and warnings; compare nothing.",
+    ),
+)
 
 # How a whole recording is inverted, and written.
 method_options = together(
@@ -125,8 +113,7 @@ method_options = together(
         metavar="NAME",
         help="Sample format of the output, such as PCM_16, PCM_24 or FLOAT.",
     ),
-    overwrite_option,
-    quiet_option("; nothing is compared then"),
+    output_options,
 )
 
 
@@ -135,29 +122,8 @@ def stft_for(
 ):
     """The transform for speech at a sample rate, as far as it is left open.
 
-    Arguments
-    ---------
-    sample_rate : int
-        In Hz.
-    n_fft, win_length, hop_length : int, optional
-        In samples. Default: the power of two next above 32 ms, or above the
-        window if there is one; the whole of it; a quarter of the window.
-    window : str
-        As in `StftConfig`.
-
-    Returns
-    -------
-    config : StftConfig
-
-    Example
-    -------
-    >>> for rate in (8000, 16000, 22050, 48000):
-    ...     config = stft_for(rate)
-    ...     print(rate, config.n_fft, config.hop_length)
-    8000 256 64
-    16000 512 128
-    22050 1024 256
-    48000 2048 512
+    By default `n_fft` is the power of two next above 32 ms, or above the
+    window; the window covers it, and the hop is a quarter of the window.
     """
     from ..config import StftConfig
 

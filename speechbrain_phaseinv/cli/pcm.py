@@ -30,17 +30,7 @@ TAGS = {(tag, 8 * n): name for name, (tag, n, *_) in ENCODINGS.items()}
 
 
 class Format(NamedTuple):
-    """What the bytes of raw samples mean.
-
-    Attributes
-    ----------
-    sample_rate : int
-        In Hz.
-    channels : int
-        Samples of all channels alternate.
-    encoding : str
-        One of `ENCODINGS`.
-    """
+    """What the bytes of raw samples mean; the rate is in Hz."""
 
     sample_rate: int
     channels: int
@@ -53,17 +43,7 @@ class Format(NamedTuple):
 
 
 class SampleReader:
-    """Blocks of samples from a file or a pipe.
-
-    Arguments
-    ---------
-    file : io.RawIOBase
-        Unbuffered, such as ``open(path, "rb", buffering=0)``.
-    name : str
-        For messages.
-    format : Format, optional
-        Of raw samples. Default: what the WAV header says.
-    """
+    """Blocks of samples from an unbuffered file or pipe, raw or WAV."""
 
     def __init__(self, file, name, format=None):
         self._file, self._buffer = file, bytearray()
@@ -77,20 +57,10 @@ class SampleReader:
         return self._left if self._left < float("inf") else 0
 
     def read(self, samples):
-        """The next samples, or fewer at the end.
+        """The next samples of each channel, [channels, samples], full scale 1.
 
-        Waits until they are there. If a signal handler raises meanwhile,
-        nothing is lost.
-
-        Arguments
-        ---------
-        samples : int
-            Of each channel.
-
-        Returns
-        -------
-        waveform : numpy.ndarray, [channels, samples], float32
-            Full scale is 1.
+        Waits until they are there; there are fewer at the end. If a signal
+        handler raises meanwhile, nothing is lost.
         """
         width = self.format.width
         data = self._take(min(samples * width, self._left))
@@ -153,24 +123,10 @@ class SampleReader:
 
 
 class SampleWriter:
-    """Blocks of samples to a file or a pipe, each written at once.
+    """Blocks of samples to an unbuffered file or pipe, each written at once.
 
-    Arguments
-    ---------
-    file : io.RawIOBase
-        Unbuffered.
-    format : Format
-        Its encoding is "s16le" or "f32le".
-    header : bool
-        Begin as a WAV file. The sizes in the header are put right by `close`
-        where the file can be rewound, and mean "until the end" till then.
-
-    Attributes
-    ----------
-    clipped : int
-        Samples beyond full scale that were cut off.
-    samples : int
-        Written so far, of each channel.
+    Beyond 16 bits `clipped` samples are cut off. The sizes in a header mean
+    "until the end", until `close` puts them right where a file can be rewound.
     """
 
     def __init__(self, file, format, header=True):
@@ -200,13 +156,7 @@ class SampleWriter:
 
 
 def decode(data, encoding):
-    """Bytes to samples of full scale 1, float32.
-
-    Example
-    -------
-    >>> decode(bytes([0, 64, 0, 128]), "s16le")
-    array([ 0.5, -1. ], dtype=float32)
-    """
+    """Bytes to samples of full scale 1, float32."""
     *_, kind, scale = ENCODINGS[encoding]
     numbers = np.frombuffer(data, kind)
     if encoding == "s24le":
@@ -231,15 +181,7 @@ def encode(samples, encoding):
 
 
 def wav_header(format, samples=None):
-    """What stands before the samples of a WAV file.
-
-    Arguments
-    ---------
-    format : Format
-        "s16le" or "f32le".
-    samples : int, optional
-        Of each channel. None, or too many for the header: until the end.
-    """
+    """What precedes samples in a WAV file; None of them: until the end."""
     rate, channels, encoding = format
     tag, size, *_ = ENCODINGS[encoding]
     width, most = format.width, 0xFFFFFFFF

@@ -4,13 +4,7 @@ from types import SimpleNamespace
 
 import click
 
-from .options import (
-    estimator_options,
-    overwrite_option,
-    quiet_option,
-    rate_option,
-    stft_options,
-)
+from . import options as shared
 
 
 @click.command(
@@ -24,7 +18,7 @@ from .options import (
     is_flag=True,
     help="The input has no header, and the output only if it is named .wav.",
 )
-@rate_option(help="Of raw input, in Hz.")
+@shared.rate_option(help="Of raw input, in Hz.")
 @click.option(
     "--channels",
     type=click.IntRange(max=1024),
@@ -37,10 +31,9 @@ from .options import (
     help="Of raw input (default: s16le), and of any output (default: s16le if "
     "the input is, else f32le).",
 )
-@stft_options()
-@estimator_options
-@overwrite_option
-@quiet_option()
+@shared.stft_options()
+@shared.estimator_options
+@shared.output_options
 def command(**options):
     """Throw the phase of a sound away and find it again, online, in a pipe.
 
