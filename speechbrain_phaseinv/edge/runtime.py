@@ -104,7 +104,7 @@ class Stream:
 
     def _run_pass(self, count):
         """Run the model on the frames that wait, of which `count` are real."""
-        values = np.stack(self.waiting)[None], np.array([count]), *self.state
+        values = np.stack(self.waiting)[None], np.int64([count]), *self.state
         samples, tail, *self.state = self.session.run(
             None, dict(zip(self.inputs, values))
         )
