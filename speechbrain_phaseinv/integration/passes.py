@@ -6,12 +6,13 @@ one goes on from there. A kernel does it on the CPU, its gradient included; the
 definition here does it on any device, and for any further derivative.
 """
 
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 import torch
 
 from ..backends import resolve, to_arrays
+from ..config import constant
 from ..estimation.derivatives import expected_advance
 from ..estimation.schedule import Estimates
 from .least_squares import (
@@ -220,15 +221,14 @@ def _gradients_of_definition(ctx, inputs, gradients):
     return [next(found) if n else None for n in ctx.needs_input_grad[1:]]
 
 
-@lru_cache(maxsize=64)
+@constant
 def _constants(config, new, emitted, dtype):
     """What the kernels have to know of the transform, as arrays."""
-    with torch.inference_mode(False):
-        advance = expected_advance(config, torch.float64).numpy()
-        to_start = config.start_phasor(torch.complex128).numpy()
-        scale = overlap_scale(config, new, emitted, dtype).numpy()
-        lobe = main_lobe(config).numpy()
-        window = config.window_tensor(dtype).numpy()
+    advance = expected_advance(config, torch.float64).numpy()
+    to_start = config.start_phasor(torch.complex128).numpy()
+    scale = overlap_scale(config, new, emitted, dtype).numpy()
+    lobe = main_lobe(config).numpy()
+    window = config.window_tensor(dtype).numpy()
     real = np.array(config.real_bins)
     frame = window, config.window_offset, config.hop_length, config.n_fft
     offset = lobe, ABOVE, TOLERANCE
