@@ -21,7 +21,7 @@ from ..audio import UNTIL_THE_END, check_format, check_place, replacing
 ENCODINGS = {
     "u8": (1, 1, "u1", 2**7),
     "s16le": (1, 2, "<i2", 2**15),
-    "s24le": (1, 3, "u1", 2**31),  # three bytes, made the upper ones of four
+    "s24le": (1, 3, "u1", 2**31),  # three bytes, the upper ones of four
     "s32le": (1, 4, "<i4", 2**31),
     "f32le": (3, 4, "<f4", 1),
     "f64le": (3, 8, "<f8", 1),
@@ -252,7 +252,7 @@ def open_output(path, overwrite=False, source=None):
 
 
 def _can_rewind(file):
-    """Whether a file is ours from its start, and writes where it is told."""
+    """Whether a file is ours from its start, and writes anywhere."""
     try:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return False
