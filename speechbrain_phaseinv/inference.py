@@ -6,12 +6,11 @@ torchaudio.
 """
 
 import math
-from pathlib import Path
 
 import torch
 
 from .checks import check_lengths, check_real, length_tensor
-from .pretrained import FOLDER
+from .pretrained import FOLDER, find_folder
 from .resynthesizer import Resynthesizer
 
 try:
@@ -117,26 +116,13 @@ class PhaseInversionVocoder(Pretrained):
             is accepted and has no effect: local files need no copies, and
             files of another model may be there.
 
-        Returns
-        -------
-        vocoder : PhaseInversionVocoder
-
         Raises
         ------
         FileNotFoundError
             If there is no such folder, or no such file in it.
         """
         kwargs.pop("savedir", None)
-        folder = FOLDER / source  # an absolute `source` stays as it is
-        if not (folder / hparams_file).is_file():
-            folder = Path(source)
-        if not (folder / hparams_file).is_file():
-            missing = f"{hparams_file} in it" if folder.is_dir() else "folder"
-            raise FileNotFoundError(
-                f"{str(source)!r}: there is no such {missing}. Expected one "
-                f"of {', '.join(available_vocoders())}, or a local folder "
-                f"with {hparams_file}; nothing is downloaded."
-            )
+        folder = find_folder(source, hparams_file, available_vocoders())
         kwargs.setdefault("fetch_config", FetchConfig(allow_network=False))
         return super().from_hparams(str(folder), hparams_file, **kwargs)
 
@@ -232,9 +218,7 @@ class PhaseInversionVocoder(Pretrained):
     def _magnitude(self, frames):
         """Linear magnitudes, [batch, time, freq]."""
         if self.hparams.input == "log_mel":
-            front_end = self._module("front_end")
-            floor = math.log(front_end.config.floor)
-            return front_end(frames.clamp_min(floor))[0]
+            return self._module("front_end")(frames)[0]
         return frames.exp() if self._log else frames
 
     def _check_shape(self, spectrogram):
@@ -243,22 +227,16 @@ class PhaseInversionVocoder(Pretrained):
         if len(shape) == 3 and shape[1] == bands:
             return
         bins = self.hparams.stft.num_bins
+        hint = "The spectrogram has to be that of the training."
         if len(shape) == 2:
             hint = "Use decode_spectrogram for a single one."
         elif len(shape) == 3 and shape[2] == bands:
             hint = "Time and frequency look swapped: .transpose(1, 2)."
-        elif len(shape) == 3 and shape[1] == bins:
-            hint = (
-                "These look like linear magnitudes: from_hparams("
-                "source='linear-22050') takes them."
-            )
-        elif len(shape) == 3 and bands == bins:
-            hint = (
-                "For a mel spectrogram, from_hparams(source='mel80-22050') "
-                "takes one of 80 bands."
-            )
-        else:
-            hint = "The spectrogram has to be that of the training."
+        elif len(shape) == 3 and bins in (bands, shape[1]):
+            kind, name = "linear magnitudes", "linear-22050"
+            if bands == bins:
+                kind, name = "80 mel bands", "mel80-22050"
+            hint = f"from_hparams(source={name!r}) takes {kind}."
         raise ValueError(
             f"expected {self.hparams.input} [batch, {bands}, time], got shape "
             f"{shape}. {hint}"

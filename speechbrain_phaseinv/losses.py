@@ -141,11 +141,6 @@ def critical_band_density(config):
     The errors of an inversion that PESQ notices lie almost entirely below
     700 Hz, where a critical band is a few bins wide.
 
-    Arguments
-    ---------
-    config : StftConfig
-        The transform.
-
     Returns
     -------
     density : torch.Tensor, [freq]

@@ -179,9 +179,7 @@ def phase_inversion(
     Arguments
     ---------
     specgram : torch.Tensor, [..., freq, time]
-        Spectrogram.
     window : torch.Tensor, [win_length]
-        Window.
     n_fft, hop_length, win_length, power, n_iter, momentum, length, rand_init
         As in `PhaseInversion`.
 

@@ -167,7 +167,7 @@ def test_weights_run_with_another_transform_on_demand(tmp_path):
 
 
 def test_an_unknown_name_lists_what_there_is():
-    with pytest.raises(FileNotFoundError, match="expected one of"):
+    with pytest.raises(FileNotFoundError, match="Expected one of"):
         load_pretrained("no-such-weights")
 
 

@@ -35,13 +35,7 @@ SWITCHES = "paired", "prior", "confidences", "provisional", "again"
 
 
 def available_pretrained():
-    """Names of the packaged weights, sorted.
-
-    Example
-    -------
-    >>> all(name == name.lower() for name in available_pretrained())
-    True
-    """
+    """Names of the packaged weights, sorted."""
     return tuple(sorted(x.parent.name for x in FOLDER.glob(f"*/{DESCRIPTION}")))
 
 
@@ -80,13 +74,10 @@ def find_pretrained(config, lookahead=1, paired=False):
         hyperparameters = read_hyperparameters(FOLDER / name)
         network = hyperparameters["network"]
         trained = StftConfig(**hyperparameters["stft"])
-        offered = {network["lookahead"]}
         quarter = 4 * trained.hop_length <= trained.win_length
-        if network.get("provisional") and quarter:
-            offered.add(0)
-        if lookahead not in offered or network["paired"] != paired:
-            continue
-        if serves(trained, config):
+        instant = network.get("provisional") and quarter and lookahead == 0
+        fits = lookahead == network["lookahead"] or instant
+        if fits and network["paired"] == paired and serves(trained, config):
             hop = trained.hop_length / trained.n_fft
             fitting.append((trained != config, hop, name))
     return min(fitting)[-1] if fitting else None
@@ -106,10 +97,6 @@ def serves(trained, config):
     ---------
     trained, config : StftConfig
         The transform of the training, and the transform in use.
-
-    Returns
-    -------
-    serves : bool
     """
     lobe = gaussian_gamma(config) / config.n_fft**2
     lobe /= gaussian_gamma(trained) / trained.n_fft**2
@@ -142,15 +129,7 @@ def load_pretrained(source, config=None):
         If the description or the weights are damaged, or do not fit each
         other; the message names the file.
     """
-    folder = FOLDER / source
-    if not (folder / "weights.npz").is_file():
-        folder = Path(source)
-    if not (folder / "weights.npz").is_file():
-        raise FileNotFoundError(
-            f"no pretrained weights {str(source)!r}: expected one of "
-            f"{', '.join(available_pretrained()) or '(none packaged)'}, or a "
-            "folder with weights.npz and hyperparameters.json."
-        )
+    folder = find_folder(source, "weights.npz", available_pretrained())
     hyperparameters = read_hyperparameters(folder)
     if config is None:
         config = StftConfig(**hyperparameters["stft"])
@@ -164,6 +143,19 @@ def load_pretrained(source, config=None):
     if device.type != "meta":
         network.to(device)
     return network.eval().requires_grad_(False)
+
+
+def find_folder(source, file, names):
+    """The folder of a packaged name, or a local folder, that has a file."""
+    for folder in (FOLDER / source, Path(source)):
+        if (folder / file).is_file():
+            return folder
+    missing = f"{file} in it" if Path(source).is_dir() else "folder"
+    raise FileNotFoundError(
+        f"{str(source)!r}: there is no such {missing}. Expected one of "
+        f"{', '.join(names)}, or a local folder with {file}; nothing is "
+        "downloaded."
+    )
 
 
 def save_pretrained(network, folder, notes=None):
@@ -241,23 +233,10 @@ def save_weights(module, path):
 
 
 def read_hyperparameters(folder):
-    """The contents of ``hyperparameters.json``, within their limits.
+    """The contents of ``hyperparameters.json``, checked against the limits.
 
-    Arguments
-    ---------
-    folder : str or Path
-        Written by `save_pretrained`.
-
-    Returns
-    -------
-    hyperparameters : dict
-        `stft` and `network`, the arguments of `StftConfig` and
-        `PhaseDerivativeNet`, and `notes`.
-
-    Raises
-    ------
-    ValueError
-        If a value is missing, of another type, or out of its range.
+    `stft` and `network` are the arguments of `StftConfig` and
+    `PhaseDerivativeNet`. A ValueError names the file and the value.
     """
     path = Path(folder) / DESCRIPTION
     try:
