@@ -243,4 +243,10 @@ def test_bands_that_cannot_be_are_explained():
         with pytest.raises(ValueError, match=r"n_mels must lie in \[1, 513\]"):
             MelConfig(STFT, n_mels=n_mels)
     with pytest.raises(ValueError, match="no bin falls into band"):
-        mel_filterbank(MelConfig(StftConfig(22050, 256), n_mels=128))
+        MelInversionNet(MelConfig(StftConfig(22050, 256), n_mels=128))
+    with pytest.raises(ValueError, match="slaney's bands"):
+        MelInversionNet(MelConfig(STFT, power=2.0))
+    with pytest.raises(ValueError, match="logarithm must be one of"):
+        MelConfig(STFT, logarithm="log2")
+    with pytest.raises(ValueError, match="mean must hold 80 numbers, got 2"):
+        MelConfig(STFT, mean=(1.0, 2.0))

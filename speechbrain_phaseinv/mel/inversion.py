@@ -11,15 +11,12 @@ one factor fixed), frame by frame.
 import torch
 
 from ..checks import check_integer
-from .config import check_log_mel, log_mel, mel_filterbank
+from .config import SMALLEST, log_mel, mel_filterbank, natural_log
 
 # Rows that go through a matrix product together, at least. A single row is
 # multiplied by other code, which rounds differently, and a stream would not
 # give the bits of the offline call.
 _LEAST_ROWS = 8
-
-# Far below any band of any recording, far above the smallest float32.
-SMALLEST = 1e-20
 
 
 class Tabulated(torch.nn.Module):
@@ -58,7 +55,7 @@ class MelInversion(Tabulated):
     Arguments
     ---------
     config : MelConfig
-        The bands.
+        The convention.
     n_iter : int
         Multiplicative updates. Most of the gain is in the first ten.
 
@@ -83,10 +80,12 @@ class MelInversion(Tabulated):
         """The bands, the weighted mean of a bin's bands, and their level."""
         filterbank = mel_filterbank(self.config).double()
         shares = filterbank / filterbank.sum(1, keepdim=True).clamp_min(1e-12)
+        total = filterbank.sum(0)
+        level = torch.where(total > 0, 1 / total, 0)  # no bin: no level
         return {
             "filterbank": filterbank.float(),
             "shares": shares.T.float().contiguous(),
-            "level": (1 / filterbank.sum(0)).float(),
+            "level": level.float(),
         }
 
     def forward(self, log_mel, state=None):
@@ -95,7 +94,7 @@ class MelInversion(Tabulated):
         Arguments
         ---------
         log_mel : torch.Tensor, [batch, time, n_mels]
-            Natural logarithm of the bands.
+            In the convention of the description.
         state : None
             There is none.
 
@@ -104,14 +103,18 @@ class MelInversion(Tabulated):
         magnitude : torch.Tensor, [batch, time, freq]
         state : None
         """
-        log_mel = check_log_mel(log_mel, self.config).to(self.filterbank)
-        with torch.autocast(log_mel.device.type, enabled=False):
-            magnitude = self.bins(log_mel.flatten(0, 1))
-        return magnitude.unflatten(0, log_mel.shape[:2]), None
+        with torch.autocast(self.filterbank.device.type, enabled=False):
+            bands = natural_log(log_mel, self.config).to(self.filterbank)
+            magnitude = self.bins(bands.flatten(0, 1))
+        if self.config.power != 1:
+            zero = magnitude == 0  # where the root has no gradient
+            root = magnitude.masked_fill(zero, 1) ** (1 / self.config.power)
+            magnitude = root.masked_fill(zero, 0)
+        return magnitude.unflatten(0, bands.shape[:2]), None
 
-    def bins(self, log_mel):
-        """The magnitudes of [frames, n_mels]."""
-        bands = log_mel.exp()
+    def bins(self, log_bands):
+        """Bins, to the power of the sums, from nepers, [frames, n_mels]."""
+        bands = log_bands.exp()
         magnitude = _product(bands * self.level, self.shares)
         for _ in range(self.n_iter):
             sums = _product(magnitude, self.filterbank).clamp_min(SMALLEST)

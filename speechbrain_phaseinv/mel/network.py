@@ -12,8 +12,8 @@ import torch
 
 from ..checks import check_integer
 from ..estimation.network import STEP_SCALE, GatedBlock
-from .config import check_log_mel, mel_filterbank
-from .inversion import SMALLEST, MelInversion, Tabulated
+from .config import SMALLEST, mel_filterbank, natural_log
+from .inversion import MelInversion, Tabulated
 
 # A correction beyond this, in nepers, is a mistake.
 LARGEST_CORRECTION = 10.0
@@ -32,7 +32,7 @@ class MelInversionNet(Tabulated):
     Arguments
     ---------
     config : MelConfig
-        The bands.
+        The convention: slaney's bands of magnitudes.
     channels : int
         Width of the layers over bands.
     blocks : int
@@ -71,6 +71,17 @@ class MelInversionNet(Tabulated):
         n_iter=10,
     ):
         super().__init__()
+        if (config.scale, config.norm, config.power) != ("slaney", "slaney", 1):
+            raise ValueError(
+                "the network is for magnitudes in slaney's bands, got "
+                f"{config}. MelInversion takes any mel spectrogram."
+            )
+        empty = (mel_filterbank(config).sum(0) == 0).nonzero().flatten()
+        if len(empty):
+            raise ValueError(
+                f"no bin falls into band {int(empty[0])} of {config.n_mels}: "
+                f"take fewer bands, or an n_fft above {config.stft.n_fft}."
+            )
         self.config = config
         self.history = check_integer("history", history, 1)
         self.hyperparameters = {
@@ -143,7 +154,7 @@ class MelInversionNet(Tabulated):
         Arguments
         ---------
         log_mel : torch.Tensor, [batch, time, n_mels]
-            Natural logarithm of the bands.
+            In the convention of the description.
         state : torch.Tensor, [batch, history, n_mels], optional
             What the previous call returned; None at the stream's start,
             before which the first frame is repeated.
@@ -154,7 +165,7 @@ class MelInversionNet(Tabulated):
         state : torch.Tensor, [batch, history, n_mels]
             The last frames.
         """
-        log_mel = check_log_mel(log_mel, self.config).to(self.band)
+        log_mel = natural_log(log_mel, self.config).to(self.band)
         if log_mel.shape[1] == 0:
             shape = (*log_mel.shape[:2], self.config.stft.num_bins)
             return log_mel.new_zeros(shape), state
