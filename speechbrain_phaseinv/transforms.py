@@ -8,7 +8,7 @@ import math
 import torch
 
 from .checks import check_integer, check_momentum, check_real, explain_bins
-from .config import StftConfig
+from .config import MOST_FFT, StftConfig
 from .griffinlim import griffin_lim
 from .inversion import SpectrogramInverter
 from .stft import synthesis
@@ -88,6 +88,7 @@ class PhaseInversion(torch.nn.Module):
         if not power > 0:
             raise ValueError(f"power must be positive, got {power}.")
         win_length = n_fft if win_length is None else win_length
+        win_length = check_integer("win_length", win_length, 1, MOST_FFT)
         hop_length = win_length // 2 if hop_length is None else hop_length
         with torch.device("cpu"):  # a window on "meta" has no samples
             window = window_fn(win_length, **(wkwargs or {}))
