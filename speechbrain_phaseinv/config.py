@@ -25,6 +25,11 @@ WINDOWS = {
     "rectangular": torch.ones,
 }
 
+# Beyond these a number is a mistake, and would only fill the memory: windows
+# of a second at a million samples a second, rates of ultrasound.
+MOST_FFT = 2**20
+MOST_HERTZ = 10_000_000
+
 
 def constant(function):
     """Keep what a function makes, tensors that are not to be written to.
@@ -51,9 +56,9 @@ class StftConfig:
     Arguments
     ---------
     sample_rate : int
-        Sampling frequency, in Hz.
+        Sampling frequency, in Hz, at most 10 MHz.
     n_fft : int
-        Length of the discrete Fourier transform, in samples.
+        Length of the discrete Fourier transform, in samples, at most 2**20.
     win_length : int
         Length of the window, in samples, at most `n_fft`. Default: `n_fft`.
     hop_length : int
@@ -96,6 +101,11 @@ class StftConfig:
             if value < 1:
                 raise ValueError(f"{name} must be positive, got {value}.")
             object.__setattr__(self, name, value)
+        for name, most in (("n_fft", MOST_FFT), ("sample_rate", MOST_HERTZ)):
+            if getattr(self, name) > most:
+                raise ValueError(
+                    f"{name} must be at most {most}, got {getattr(self, name)}."
+                )
         if self.n_fft < 2:
             raise ValueError(f"n_fft must be at least 2, got {self.n_fft}.")
         if self.win_length > self.n_fft:

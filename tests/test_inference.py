@@ -20,7 +20,7 @@ from speechbrain_phaseinv.inference import (
     available_vocoders,
 )
 from speechbrain_phaseinv.inversion import SpectrogramInverter
-from speechbrain_phaseinv.mel.conventions import MelConfig, log_mel
+from speechbrain_phaseinv.mel import MelConfig, log_mel
 from speechbrain_phaseinv.pretrained import FOLDER
 from speechbrain_phaseinv.stft import analysis
 from speechbrain_phaseinv.streaming import InversionStream
@@ -91,9 +91,53 @@ def test_each_has_a_model_card(name):
         assert word in card
 
 
-def test_savedir_works_as_in_speechbrain(tmp_path, mel):
+def test_a_savedir_in_use_is_not_read(tmp_path, mel):
+    hifigan(tmp_path / "saved")
+    before = sorted(tmp_path.rglob("*"))
     saved = from_hparams("mel80-22050", savedir=tmp_path / "saved")
     assert torch.equal(saved(mels()), mel(mels()))
+    other = from_hparams("linear-22050", savedir=tmp_path / "saved")
+    assert other.hparams.input == "magnitude"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_data_parallel_modules_are_used(mel):
+    options = {"data_parallel_backend": True, "device": "cpu"}
+    for freeze in (True, False):
+        wrapped = from_hparams(
+            "mel80-22050", run_opts=options, freeze_params=freeze
+        )
+        assert torch.equal(wrapped(mels()), mel(mels()))
+
+
+def test_a_vocoder_without_parameters_works(tmp_path):
+    shutil.copytree(FOLDER / "linear-22050", tmp_path / "copy")
+    path = tmp_path / "copy" / "hyperparams.yaml"
+    text = path.read_text()
+    assert "estimator: network" in text
+    path.write_text(text.replace("estimator: network", "estimator: gradient"))
+    vocoder = from_hparams(tmp_path / "copy")
+    assert not list(vocoder.parameters())
+    magnitude = magnitudes()
+    inverter = SpectrogramInverter(STFT, estimator="gradient")
+    expected = inverter(magnitude.transpose(1, 2)).unsqueeze(1)
+    assert torch.equal(vocoder(magnitude), expected)
+
+
+def test_damaged_front_end_weights_name_their_file(tmp_path):
+    shutil.copytree(FOLDER / "mel80-22050", tmp_path / "copy")
+    path = tmp_path / "copy" / "front_end.ckpt"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="front_end.ckpt.*no archive"):
+        from_hparams(tmp_path / "copy")
+    with np.load(FOLDER / "mel80-22050" / "front_end.ckpt") as arrays:
+        state = dict(arrays)
+    state["band"] = state["band"] * np.nan
+    with path.open("wb") as file:
+        np.savez(file, **state)
+    with pytest.raises(ValueError, match="front_end.ckpt.*band holds NaN"):
+        from_hparams(tmp_path / "copy")
 
 
 @pytest.mark.parametrize(
@@ -199,6 +243,8 @@ def test_options_are_overrides(linear):
         np.array,
         lambda n: torch.tensor(n).float(),
         lambda n: torch.tensor(n) / max(n),  # SpeechBrain's relative lengths
+        lambda n: torch.tensor(n, dtype=torch.int8),
+        lambda n: np.array(n, dtype=np.uint16),
     ],
 )
 def test_a_padded_batch_gives_each_the_samples_that_it_gives_alone(count, mel):
@@ -279,8 +325,11 @@ def test_what_is_no_real_tensor_is_refused(mel, linear):
     [
         ([36], "must lie in"),
         ([-1], "must lie in"),
-        ([1, 2], "1 utterances"),
+        ([1, 2], "1 integer lengths"),
+        ([0.5, 1.0], "1 integer lengths"),
+        ([True], "1 integer lengths"),
         ([2.5], "shares"),
+        ([1e30], "must lie in"),
         (torch.tensor([torch.nan]), "shares"),
     ],
 )

@@ -196,6 +196,8 @@ def test_a_griffin_lim_checkpoint_loads():
         (dict(hop_length=500), ValueError, "hop_length"),
         (dict(win_length=500), ValueError, "n_fft"),
         (dict(lookahead=3), ValueError, "lookahead"),
+        (dict(n_fft=10**8), ValueError, "win_length must lie in"),
+        (dict(n_fft=400.5), TypeError, "win_length must be an integer"),
         (dict(window_fn=lambda n: torch.ones(n - 1)), ValueError, "399"),
     ],
 )

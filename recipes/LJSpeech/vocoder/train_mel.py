@@ -25,7 +25,7 @@ from audio import ExcerptDataset, UtteranceDataset, collate  # noqa: E402
 from muon import Muon  # noqa: E402
 from prepare import data_root, prepare  # noqa: E402
 
-from speechbrain_phaseinv.mel.conventions import log_mel  # noqa: E402
+from speechbrain_phaseinv.mel import log_mel  # noqa: E402
 from speechbrain_phaseinv.pretrained import save_weights  # noqa: E402
 from speechbrain_phaseinv.stft import analysis  # noqa: E402
 
