@@ -12,11 +12,17 @@ last row every frame starts from the true phase of the frame before.
 WEIGHTS (one) and the options are those of evaluate.py.
 """
 
+# ruff: noqa: E402
+import sys
 from collections import defaultdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from evaluate import markdown, parse, targets
-from metrics import inversion_metrics, mean_and_interval
+from common.evaluation import write_figures
+from common.metrics import inversion_metrics, mean_and_interval
+from spectrogram_inversion.evaluate import markdown, parse, targets
 
 from speechbrain_phaseinv.estimation.derivatives import (
     expected_advance,
@@ -128,7 +134,7 @@ def partly_true(target, inverter):
 
 def main(arguments=None):
     """Print a table for each corpus."""
-    arguments = parse(arguments, __doc__)
+    arguments = parse(arguments, __doc__, "limits.json")
     if len(arguments.weights) != 1:
         raise SystemExit(f"expected one WEIGHTS, got {arguments.weights}.")
     torch.set_num_threads(arguments.threads)
@@ -148,6 +154,7 @@ def main(arguments=None):
         for corpus, table in rows.items()
     }
     print(markdown(results))
+    write_figures(arguments.json, results)
 
 
 if __name__ == "__main__":

@@ -12,20 +12,18 @@ resolutions, are compared with those of the recording.
 Start reading at the bottom.
 """
 
-import logging
+# ruff: noqa: E402
 import sys
-from functools import cached_property
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import speechbrain as sb
 import torch
-from audio import ExcerptDataset, UtteranceDataset, collate
-from hyperpyyaml import load_hyperpyyaml
-from metrics import inversion_metrics, mean_and_interval, write_samples
-from muon import Muon
-from prepare import data_root, prepare
-from speechbrain.utils.distributed import if_main_process, run_on_main
-from speechbrain.utils.train_logger import TensorboardLogger
+from common.audio import datasets
+from common.prepare import prepare_data
+from common.training import MuonBrain, experiment, fit
+from speechbrain.utils.distributed import run_on_main
 
 from speechbrain_phaseinv.estimation.derivatives import phase_derivatives
 from speechbrain_phaseinv.estimation.network import PhaseDerivativeNet
@@ -42,11 +40,11 @@ from speechbrain_phaseinv.stft import (
     synthesis_flush,
 )
 
-logger = logging.getLogger(__name__)
 
-
-class PhaseBrain(sb.Brain):
+class PhaseBrain(MuonBrain):
     """Trains a `PhaseDerivativeNet`; an update is one rollout."""
+
+    criterion = "sc"
 
     def fit_batch(self, batch):
         """Invert a batch of excerpts, with an update after each rollout.
@@ -198,7 +196,10 @@ class PhaseBrain(sb.Brain):
         loss : torch.Tensor, scalar
         """
         if stage != sb.Stage.TRAIN:
-            return self.evaluate_metrics(predictions["waveform"], batch, stage)
+            metrics = self.evaluate_waveform(
+                predictions["waveform"], batch, self.stft, stage
+            )
+            return torch.tensor(metrics["sc"])
         with torch.autocast(self.log_magnitude.device.type, enabled=False):
             loss = self.derivative_objective(predictions)
             if self.optimizer_step < self.hparams.derivative_steps:
@@ -253,121 +254,14 @@ class PhaseBrain(sb.Brain):
             total = total + self.hparams.compressed_weight * loss.compressed
         return total / len(self.hparams.resolutions)
 
-    def evaluate_metrics(self, waveform, batch, stage):
-        """Keep an utterance's metrics and, of the first, samples."""
-        count = len(self.metrics)
-        limit = self.hparams.perceptual_utterances
-        perceptual = stage == sb.Stage.TEST or count < limit
-        metrics = inversion_metrics(waveform, batch, self.stft, perceptual)
-        self.metrics.append(metrics)
-        if count < self.hparams.samples and if_main_process():
-            epoch = self.hparams.epoch_counter.current
-            name = "test" if stage == sb.Stage.TEST else f"{epoch:03d}"
-            folder = Path(self.hparams.output_folder, "samples", name)
-            write_samples(folder, str(count), waveform, batch, self.stft)
-            if self.tensorboard is not None:
-                self.tensorboard.log_audio(
-                    f"{name}/{count}", waveform.cpu(), self.stft.sample_rate
-                )
-        return torch.tensor(metrics["sc"])
+    @staticmethod
+    def is_matrix(name, parameter):
+        """All matrices but the last layer's.
 
-    def on_stage_start(self, stage, epoch=None):
-        """Start the list of an evaluation's metrics."""
-        self.metrics = []
-
-    def on_stage_end(self, stage, stage_loss, epoch=None):
-        """Log; keep the checkpoint of the lowest spectral convergence."""
-        if stage == sb.Stage.TRAIN:
-            self.train_loss = stage_loss
-            return
-        table = mean_and_interval(self.metrics)
-        stats = {name: round(mean, 4) for name, (mean, _) in table.items()}
-        if stage == sb.Stage.VALID:
-            self.log_stats(
-                {"epoch": epoch, "steps": self.optimizer_step},
-                train_stats={"loss": self.train_loss},
-                valid_stats=stats,
-            )
-            self.checkpointer.save_and_keep_only(
-                meta=stats, min_keys=["sc"], num_to_keep=2
-            )
-        else:
-            self.log_stats(
-                {"epoch loaded": self.hparams.epoch_counter.current},
-                test_stats=stats,
-            )
-
-    def log_stats(self, meta, **stats):
-        """To the log file and, if it is wanted, to TensorBoard."""
-        self.hparams.train_logger.log_stats(meta, **stats)
-        if self.tensorboard is not None:
-            self.tensorboard.log_stats(meta, **stats)
-            if self.tensorboard.writer is not None:  # the main process
-                self.tensorboard.writer.flush()
-
-    @cached_property
-    def tensorboard(self):
-        """TensorBoard's logger, or None."""
-        folder = getattr(self.hparams, "tensorboard_folder", None)
-        return None if folder is None else TensorboardLogger(folder)
-
-    def init_optimizers(self):
-        """Muon for the matrices, AdamW for biases and the last layer.
-
-        The last layer's rows mean different things, each with a scale of its
-        own; AdamW finds those.
+        Its rows mean different things, each with a scale of its own, which
+        AdamW adapts to.
         """
-        matrices, others = [], []
-        for name, p in self.hparams.network.named_parameters():
-            inner = p.dim() > 1 and "last" not in name.split(".")
-            (matrices if inner else others).append(p)
-        self.optimizers_dict = {
-            "muon": Muon(
-                matrices,
-                lr=self.hparams.lr_muon,
-                weight_decay=self.hparams.weight_decay,
-            ),
-            "adamw": torch.optim.AdamW(
-                others, lr=self.hparams.lr, betas=(0.9, 0.98)
-            ),
-        }
-        for optimizer in self.optimizers_dict.values():
-            for group in optimizer.param_groups:
-                group["peak_lr"] = group["lr"]
-        if self.checkpointer is not None:
-            for name, optimizer in self.optimizers_dict.items():
-                self.checkpointer.add_recoverable(name, optimizer)
-
-    def on_fit_batch_start(self, batch, should_step):
-        """Learning rate: a short rise, then a cosine down to nearly zero."""
-        step = torch.tensor(float(self.optimizer_step))
-        share = (step / max(self.total_steps, 1)).clamp(0, 1)
-        factor = 0.01 + 0.99 * (1 + torch.cos(torch.pi * share)) / 2
-        factor = factor * ((step + 1) / self.hparams.warmup_steps).clamp(0, 1)
-        for optimizer in self.optimizers_dict.values():
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak_lr"] * factor.item()
-
-    def optimizers_step(self):
-        """Leave out an update whose gradient is not finite.
-
-        Once in some thousand rollouts the predictions for a bin cancel so
-        nearly that the direction of their sum has no slope to speak of. In
-        half precision the gradient's scaler sees to that.
-        """
-        if not self.scaler.is_enabled():
-            gradients = [
-                p.grad
-                for p in self.hparams.network.parameters()
-                if p.grad is not None
-            ]
-            norm = torch.nn.utils.get_total_norm(gradients)
-            if not torch.isfinite(norm):
-                logger.warning("Update %d left out.", self.optimizer_step)
-                self.zero_grad()
-                self.optimizer_step += 1
-                return
-        super().optimizers_step()
+        return parameter.dim() > 1 and "last" not in name.split(".")
 
     def given(self, stft):
         """The magnitudes to invert: the true ones, or what a front end, such
@@ -410,81 +304,20 @@ def warm_start(network, source):
     network.load_state_dict(own)
 
 
-if __name__ == "__main__":
-    # Numbers of 1e-40, common where gates saturate or weights vanish, take a
-    # processor many times longer than others, and mean nothing here.
-    torch.set_flush_denormal(True)
-    hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
-    sb.utils.distributed.ddp_init_group(run_opts)
-    with open(hparams_file, encoding="utf-8") as fin:
-        hparams = load_hyperpyyaml(fin, overrides)
-    sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
-    )
-    run_on_main(
-        prepare,
-        kwargs={
-            "data_folder": hparams["data_folder"],
-            "save_folder": hparams["save_folder"],
-            "layout": hparams["layout"],
-            "skip_prep": hparams["skip_prep"],
-        },
-    )
-    root = data_root(hparams["data_folder"])
-    tables = Path(hparams["save_folder"])
-    rate = hparams["sample_rate"]
-    train_data = ExcerptDataset(
-        tables / "train.json",
-        root,
-        rate,
-        hparams["excerpt_samples"],
-        hparams["augment"],
-    )
-    valid_data = UtteranceDataset(tables / "valid.json", root, rate)
-    for name, data in (("training", train_data), ("validation", valid_data)):
-        if len(data) == 0:
-            raise ValueError(
-                f"{hparams['data_folder']} has no recordings for {name}."
-            )
-    test_data = UtteranceDataset(tables / "test.json", root, rate)
-
-    if hparams["warm_start"] is not None:
-        warm_start(hparams["network"], hparams["warm_start"])
-    brain = PhaseBrain(
-        modules=hparams["modules"],
-        hparams=hparams,
-        run_opts=run_opts,
-        checkpointer=hparams["checkpointer"],
-    )
-    train_loader = brain.make_dataloader(
-        train_data,
-        stage=sb.Stage.TRAIN,
-        batch_size=hparams["batch_size"],
-        shuffle=True,
-        drop_last=len(train_data) >= hparams["batch_size"],
-        collate_fn=collate,
-    )
-    # A rollout is an update; so the schedule knows its own length.
-    updates = len(train_loader) * hparams["rollouts"]
-    brain.total_steps = hparams["number_of_epochs"] * updates
-    if hparams["max_updates"] is not None:
-        brain.total_steps = min(brain.total_steps, hparams["max_updates"])
-        brain.optimizer_step_limit = brain.total_steps
-    one = {"batch_size": 1, "collate_fn": collate}
-
-    # Resumes by itself from the last checkpoint in save_folder.
-    brain.fit(
-        hparams["epoch_counter"],
-        train_loader,
-        valid_data,
-        valid_loader_kwargs=one,
-    )
-    # Loads the best checkpoint, which then is exported.
-    brain.on_evaluate_start(min_key="sc")
-    if not hparams["skip_test"]:
-        brain.evaluate(test_data, min_key="sc", test_loader_kwargs=one)
+def main(argv=None):
+    """Train, test and export, as the options say."""
+    argv = sys.argv[1:] if argv is None else argv
+    with experiment(argv, __file__, prepare_data) as (hparams, run_opts):
+        data = datasets(hparams, hparams["augment"])
+        if hparams["warm_start"] is not None:
+            warm_start(hparams["network"], hparams["warm_start"])
+        brain = PhaseBrain(
+            modules=hparams["modules"],
+            hparams=hparams,
+            run_opts=run_opts,
+            checkpointer=hparams["checkpointer"],
+        )
+    fit(brain, *data, updates_per_batch=hparams["rollouts"])
     # Any other network stays in its checkpoint.
     if isinstance(hparams["network"], PhaseDerivativeNet):
         run_on_main(
@@ -494,3 +327,10 @@ if __name__ == "__main__":
                 "folder": Path(hparams["output_folder"], "pretrained"),
             },
         )
+
+
+if __name__ == "__main__":
+    # Numbers of 1e-40, common where gates saturate or weights vanish, take a
+    # processor many times longer than others, and mean nothing here.
+    torch.set_flush_denormal(True)
+    main()
