@@ -25,16 +25,18 @@ def write_speech(path, seed=0, seconds=0.7, rate=16000):
     soundfile.write(str(path), samples, rate)
 
 
-def manifest(folder, counts, name="list.csv", seconds=0.7):
+def manifest(folder, counts, name="list.csv", seconds=0.7, corpus=None):
     """Write recordings of each split, at two rates, and their manifest."""
     rows = []
+    folder.mkdir(exist_ok=True)
     for split, count in counts.items():
         for i in range(count):
             path = folder / f"{split}{i}.wav"
             write_speech(path, i, seconds, rate=16000 if i % 2 else 22050)
-            rows.append({"path": path.name, "split": split, "speaker": split})
+            row = {"path": path.name, "split": split, "speaker": split}
+            rows.append({**row, "corpus": corpus})
     with open(folder / name, "w", newline="") as file:
-        writer = csv.DictWriter(file, ["path", "split", "speaker"])
+        writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
     return folder / name

@@ -108,7 +108,6 @@ def test_a_manifest_decides_on_the_split(tmp_path):
 def test_a_folder_with_a_manifest_is_read_by_it(tmp_path):
     counts = {"train": 3, "valid": 2, "test": 1}
     data = tmp_path / "data"
-    data.mkdir()
     manifest(data, counts, "manifest.csv")
     tables = prepared(data, tmp_path)
     assert [len(tables[split]) for split in SPLITS] == [3, 2, 1]
