@@ -14,6 +14,7 @@ Start reading at the bottom.
 
 # ruff: noqa: E402
 import sys
+from functools import cached_property
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -25,20 +26,14 @@ from common.prepare import prepare_data
 from common.training import MuonBrain, experiment, fit
 from speechbrain.utils.distributed import run_on_main
 
-from speechbrain_phaseinv.estimation.derivatives import phase_derivatives
+from speechbrain_phaseinv import SpectrogramInverter, analysis, synthesis
+from speechbrain_phaseinv.estimation.derivatives import (
+    PhaseDerivatives,
+    phase_derivatives,
+)
 from speechbrain_phaseinv.estimation.network import PhaseDerivativeNet
-from speechbrain_phaseinv.integration import recursion
-from speechbrain_phaseinv.integration.least_squares import log_magnitude
-from speechbrain_phaseinv.integration.passes import arrange
-from speechbrain_phaseinv.integration.refinement import Heard, refine, silence
-from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.losses import derivative_loss
 from speechbrain_phaseinv.pretrained import load_pretrained, save_pretrained
-from speechbrain_phaseinv.stft import (
-    analysis,
-    overlap_add_step,
-    synthesis_flush,
-)
 
 
 class PhaseBrain(MuonBrain):
@@ -68,42 +63,27 @@ class PhaseBrain(MuonBrain):
     def begin_excerpts(self, waveform):
         """Analyse excerpts; the first rollout begins with the true phase."""
         stft = analysis(waveform, self.stft)
-        magnitude = self.given(stft)
-        network = self.hparams.network
-        # The first frames hang over the excerpt's border: context only.
-        trimmed = -(-self.stft.trim // self.stft.hop_length)
-        known = self.hparams.edge_frames + network.history + 1
-        start = max(known, self.overlap + trimmed)
         # Some recordings have one, which would drown all else in the objective.
         self.offset = waveform.mean(1, keepdim=True)
         self.waveform = waveform
         self.target = stft
-        self.magnitude = magnitude
-        self.log_magnitude = log_magnitude(magnitude)
+        self.magnitude = self.input_magnitude(stft)
         sound = waveform - self.offset
         self.level = sound.square().mean(1).sqrt() + 1e-4
         # With or without a hop of delay, by turns.
-        self.delay = 0
-        if getattr(network, "provisional", False):
-            delays = self.hparams.delays
-            turn = self.optimizer_step // self.hparams.rollouts
-            self.delay = delays[turn % len(delays)]
-        # The rollout's first frame; the first that the network has not seen;
-        # the network's state.
-        self.position = start
-        self.fed = start - self.reanswered
-        history = slice(self.fed - network.history, self.fed)
-        self.state = self.log_magnitude[:, history]
-        # What true frames leave for the ones to come.
-        past = slice(0, start)
-        phasor = stft[:, past] / stft[:, past].abs().clamp_min(1e-20)
-        phasor = phasor * self.stft.centre_phasor(device=phasor.device)
-        size = magnitude[:, past]
-        before = silence(size[:, 0], self.stft)
-        _, frames, self.heard = refine(
-            phasor, size, self.stft, before, 0, start
-        )
-        self.made, self.synthesis = overlap_add_step(frames, self.stft)
+        turn = self.optimizer_step // self.hparams.rollouts
+        self.inverter = self.inverters[turn % len(self.inverters)]
+        # The first frames hang over the excerpt's border: context only.
+        trimmed = -(-self.stft.trim // self.stft.hop_length)
+        context = self.hparams.edge_frames + self.hparams.network.history + 1
+        start = max(context, self.overlap + trimmed)
+        self.seen = start + self.inverter.schedule.delay
+        past = torch.polar(self.magnitude, stft.angle())[:, : self.seen]
+        self.state = self.inverter.start(past)
+        # What has come out so far, were its phases true.
+        samples = self.state.position * self.stft.hop_length - self.stft.trim
+        committed = past[:, : self.state.position]
+        self.output = synthesis(committed, self.stft, samples)
 
     def compute_forward(self, batch, stage):
         """One rollout (training), or a whole inversion (evaluation).
@@ -111,72 +91,40 @@ class PhaseBrain(MuonBrain):
         Arguments
         ---------
         batch : torch.Tensor, [batch, samples]
-            In training, what `begin_excerpts` was given.
+            In training, the argument of `begin_excerpts`.
         stage : sb.Stage
             TRAIN, VALID or TEST.
 
         Returns
         -------
         predictions : dict
-            "waveform", and in training "derivatives", "start" and "stop".
+            "waveform", and in training "estimates" and "position", the first
+            frame that the rollout emitted.
         """
         if stage != sb.Stage.TRAIN:
             batch = batch.to(self.device)
-            magnitude = self.given(analysis(batch, self.stft))
+            magnitude = self.input_magnitude(analysis(batch, self.stft))
             inverter = SpectrogramInverter(
                 self.stft, estimator=self.hparams.network
             )
             return {"waveform": inverter(magnitude, length=batch.shape[1])}
-        network = self.hparams.network
-        start = self.position
-        stop = start + self.hparams.rollout_frames
-        ahead = stop + network.lookahead - self.reanswered
-        derivatives, self.state = self.modules.network(
-            self.log_magnitude[:, self.fed : ahead], self.state
-        )
+        position, seen = self.state.position, self.seen
+        self.seen += self.hparams.rollout_frames
+        new = self.magnitude[:, seen : self.seen]
+        estimates, state = self.inverter.estimate(new, self.state)
         # The solver and all angles stay in single precision under autocast.
-        with torch.autocast(self.log_magnitude.device.type, enabled=False):
-            again = getattr(network, "again", False)
-            seen = slice(start - 1 - self.reanswered - again, ahead)
-            stride = getattr(network, "stride", 1)
-            passes = arrange(
-                derivatives,
-                self.magnitude[:, seen],
-                self.log_magnitude[:, seen],
-                network.power,
-                stride,
-            )
-            _, frames, self.heard = recursion.run(
-                passes,
-                self.stft,
-                getattr(network, "refinements", 0),
-                stride,
-                self.delay,
-                self.heard,
-            )
-            made, synthesis = overlap_add_step(
-                frames, self.stft, self.synthesis
-            )
+        with torch.autocast(new.device.type, enabled=False):
+            output, state = self.inverter.synthesise(estimates, state)
             # The hops before, those of the rollout, and one that is pending.
-            context = self.overlap * self.stft.hop_length
-            pending = synthesis_flush(self.stft, synthesis)
-            waveform = torch.cat(
-                [
-                    self.made[:, -context:],
-                    made,
-                    pending[:, : self.stft.hop_length],
-                ],
-                dim=1,
-            )
-        self.made = made.detach()
-        self.heard = Heard(*(x.detach() for x in self.heard))
-        self.synthesis = synthesis._replace(signal=synthesis.signal.detach())
-        self.position, self.fed = stop, ahead
+            hop = self.stft.hop_length
+            pending = self.inverter.pending(state)[:, :hop]
+            before = self.output[:, -self.overlap * hop :]
+            waveform = torch.cat([before, output, pending], dim=1)
+        self.output, self.state = output.detach(), state.detach()
         return {
             "waveform": waveform,
-            "derivatives": derivatives,
-            "start": start,
-            "stop": stop,
+            "estimates": estimates,
+            "position": position,
         }
 
     def compute_objectives(self, predictions, batch, stage):
@@ -200,45 +148,35 @@ class PhaseBrain(MuonBrain):
                 predictions["waveform"], batch, self.stft, stage
             )
             return torch.tensor(metrics["sc"])
-        with torch.autocast(self.log_magnitude.device.type, enabled=False):
+        with torch.autocast(self.magnitude.device.type, enabled=False):
             loss = self.derivative_objective(predictions)
             if self.optimizer_step < self.hparams.derivative_steps:
                 return loss
             loss = self.hparams.derivative_weight * loss
-            return loss + self.magnitude_objective(predictions["waveform"])
+            return loss + self.magnitude_objective(
+                predictions["waveform"], predictions["position"]
+            )
 
     def derivative_objective(self, predictions):
-        """Errors of the derivatives, weighted by the root magnitude."""
-        found = predictions["derivatives"]
-        start = predictions["start"] - self.reanswered
-        stop = predictions["stop"] - self.reanswered
-        loss = self.derivative_error(found, start, stop)
-        if found.ahead is not None:
-            ahead = self.derivative_error(found.ahead, start + 1, stop + 1)
-            loss = (loss + ahead) / 2
-        if found.again is not None:
-            stride = self.hparams.network.stride
-            again = self.derivative_error(
-                found.again, start - 1, stop - 1, stride
-            )
-            loss = (2 * loss + again) / 3
-        return loss
-
-    def derivative_error(self, derivatives, start, stop, step=1):
-        """That of both derivatives, of the frames from start to stop."""
+        """Errors of all estimates, weighted by the root magnitude."""
+        estimates = predictions["estimates"]
+        frames = self.inverter.schedule.frames(
+            estimates.time.shape[1], predictions["position"]
+        ).flatten()
         # One frame more: its derivative over time needs the one before.
-        target = phase_derivatives(self.target[:, start - 1 : stop], self.stft)
-        target = target._replace(
-            time=target.time[:, 1::step],
-            frequency=target.frequency[:, 1::step],
+        first = frames.min() - 1
+        target = phase_derivatives(
+            self.target[:, first : frames.max() + 1], self.stft
         )
-        weight = self.magnitude[:, start:stop:step].sqrt()
-        return sum(derivative_loss(derivatives, target, weight))
+        target = PhaseDerivatives(*(x[:, frames - first] for x in target))
+        predicted = PhaseDerivatives(*(x.flatten(1, 2) for x in estimates[:2]))
+        weight = self.magnitude[:, frames].sqrt()
+        return sum(derivative_loss(predicted, target, weight))
 
-    def magnitude_objective(self, waveform):
+    def magnitude_objective(self, waveform, position):
         """Magnitudes of the resynthesised rollout, at all resolutions."""
         # A frame begins half a window before its centre.
-        first = (self.position - self.hparams.rollout_frames) - self.overlap
+        first = position - self.overlap
         begin = first * self.stft.hop_length - self.stft.trim
         target = self.waveform[:, begin : begin + waveform.shape[1]]
         total = 0
@@ -263,25 +201,30 @@ class PhaseBrain(MuonBrain):
         """
         return parameter.dim() > 1 and "last" not in name.split(".")
 
-    def given(self, stft):
+    def input_magnitude(self, stft):
         """The magnitudes to invert: the true ones, or what a front end, such
         as a mel spectrogram and its inversion, makes of them."""
         front_end = getattr(self.hparams, "front_end", None)
         magnitude = stft.abs()
         return magnitude if front_end is None else front_end(magnitude)
 
+    @cached_property
+    def inverters(self):
+        """One; of a network that estimates its look-ahead frame, two."""
+        network, trained = self.hparams.network, self.modules.network
+        # Where processes share gradients, the network is in a wrapper.
+        for name in ("schedule", "power", "refinements"):
+            if hasattr(network, name) and not hasattr(trained, name):
+                setattr(trained, name, getattr(network, name))
+        delays = [network.schedule.lookahead]
+        if network.schedule.estimates_lookahead:
+            delays = self.hparams.delays
+        return [SpectrogramInverter(self.stft, x, trained) for x in delays]
+
     @property
     def stft(self):
         """The STFT that is inverted."""
         return self.hparams.stft
-
-    @property
-    def reanswered(self):
-        """Frames of a pass, already heard, that are answered for anew."""
-        return int(
-            getattr(self.hparams.network, "provisional", False)
-            and self.delay == 0
-        )
 
     @property
     def overlap(self):
@@ -295,12 +238,12 @@ def warm_start(network, source):
     The first layer's channels come in the same order for every operating
     point, and so do the last layer's: those in common are copied.
     """
-    given = load_pretrained(source).state_dict()
+    other = load_pretrained(source).state_dict()
     own = network.state_dict()
-    for name in own.keys() & given.keys():
-        shapes = zip(own[name].shape, given[name].shape)
+    for name in own.keys() & other.keys():
+        shapes = zip(own[name].shape, other[name].shape)
         common = tuple(slice(min(sizes)) for sizes in shapes)
-        own[name][common] = given[name][common]
+        own[name][common] = other[name][common]
     network.load_state_dict(own)
 
 
