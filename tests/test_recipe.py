@@ -23,7 +23,7 @@ RECIPE = RECIPES / "spectrogram_inversion"
 inversion_metrics = import_module("common.metrics").inversion_metrics
 prepare = import_module("common.prepare").prepare
 data_root = import_module("common.prepare").data_root
-load_hparams = import_module("common.training").load_hparams
+load_hparams = import_module("common.hparams").load_hparams
 TRAIN = "spectrogram_inversion.train"
 SPLITS = ("train", "valid", "test")
 
@@ -239,6 +239,15 @@ def test_an_output_folder_that_was_there_stays(tmp_path):
     with pytest.raises(FileNotFoundError, match="no-such-weights"):
         run(data, tmp_path / "out", "--warm_start=no-such-weights")
     assert (tmp_path / "out" / "notes").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["train", "vocoder_mel", "enhancement"])
+def test_every_recipe_has_the_options_of_all(name):
+    hparams, _ = load_hparams(HPARAMS / f"{name}.yaml", {"data_folder": "x"})
+    assert hparams["ckpt_interval_minutes"] > 0  # within an epoch
+    assert hparams["output_folder"].startswith("results/")
+    assert hparams["layout"] == "auto" and not hparams["skip_test"]
+    assert hparams["tensorboard_folder"] is None
 
 
 def test_overrides_reach_the_file_that_has_the_key():

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import (
 from speechbrain_phaseinv import PhaseInversionVocoder
 from speechbrain_phaseinv.pretrained import FOLDER, load_weights
 
-load_hparams = import_module("common.training").load_hparams
+load_hparams = import_module("common.hparams").load_hparams
 COUNTS = {"train": 2, "valid": 1, "test": 1}
 FRONT_END = str(FOLDER / "mel80-22050" / "front_end.ckpt")
 
@@ -80,6 +80,8 @@ def test_other_bands_and_transforms_reach_the_vocoder(tmp_path):
         "--n_fft=512",
         "--hop_length=160",
         "--n_mels=40",
+        "--mel={floor: 1e-3}",
+        "--stft={window: hamming}",
         "--channels=8",
         "--excerpt_frames=16",
         "--skip_test=True",
@@ -89,6 +91,8 @@ def test_other_bands_and_transforms_reach_the_vocoder(tmp_path):
     waveform = vocoder.decode_batch(-2 * torch.rand(1, 40, 11))
     assert waveform.shape == (1, 1, 1600)
     assert vocoder.hparams.stft.sample_rate == 16000
+    assert vocoder.hparams.stft.window == "hamming"
+    assert vocoder.hparams.mel.floor == 1e-3
 
 
 def test_the_second_step_differs_from_the_other_recipe_only_where_it_says():

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from common.evaluation import argument_parser, progress, write_figures
-from common.training import load_hparams
+from common.hparams import load_hparams
 from enhancement.mixing import NoisyUtterances
 from enhancement.train import recordings
 from speechbrain.inference.enhancement import SpectralMaskEnhancement

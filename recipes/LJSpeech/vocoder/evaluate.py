@@ -38,7 +38,7 @@ from speechbrain_phaseinv.evaluation import summary
 from speechbrain_phaseinv.evaluation.evaluate import score
 from speechbrain_phaseinv.evaluation.methods import torchaudio_griffin_lim
 from speechbrain_phaseinv.inference import PhaseInversionVocoder
-from speechbrain_phaseinv.mel.conventions import MelInversion, log_mel
+from speechbrain_phaseinv.mel import MelInversion, log_mel
 from speechbrain_phaseinv.stft import analysis
 
 SCORES = ("pesq_wb", "estoi", "real_time_factor")

@@ -13,6 +13,7 @@ Start reading at the bottom.
 # ruff: noqa: E402
 import shutil
 import sys
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from hyperpyyaml import resolve_references
 from speechbrain.utils.distributed import run_on_main
 
 from speechbrain_phaseinv import SpectrogramInverter, analysis
-from speechbrain_phaseinv.mel.conventions import log_mel
+from speechbrain_phaseinv.mel import log_mel
 from speechbrain_phaseinv.pretrained import FOLDER, save_weights
 
 
@@ -118,12 +119,12 @@ def save_vocoder(hparams, folder):
     """
     folder.mkdir(exist_ok=True)
     shutil.copy(folder.parent / "front_end.ckpt", folder)
-    transform = ("sample_rate", "n_fft", "hop_length")
-    bands = ("n_mels", "f_min", "f_max")
     network = ("channels", "blocks", "bin_channels", "history", "n_iter")
+    mel = hparams["mel"]
     values = {
-        **{key: hparams[key] for key in transform},
-        "mel": {key: hparams[key] for key in bands},
+        **{key: hparams[key] for key in ("sample_rate", "n_fft", "hop_length")},
+        "stft": _settings(mel.stft, ("sample_rate", "n_fft", "hop_length")),
+        "mel": _settings(mel, ("stft",)),
         "front_end": {key: hparams[key] for key in network},
         # Where no packaged weights serve the transform, the gradient theorem.
         "inverter": {"estimator": "auto"},
@@ -138,6 +139,17 @@ def save_vocoder(hparams, folder):
     body = [x for x in text.splitlines() if not x.startswith("#")]
     text = "\n".join([*lines, *body]) + "\n"
     (folder / "hyperparams.yaml").write_text(text, encoding="utf-8")
+
+
+def _settings(config, known):
+    """The fields of a configuration, as YAML writes them, but those known."""
+    values = {x.name: getattr(config, x.name) for x in fields(config)}
+    return {
+        # HyperPyYAML reads a tuple from its text.
+        name: str(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if name not in known
+    }
 
 
 def export(hparams):
