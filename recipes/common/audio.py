@@ -41,7 +41,7 @@ class Recordings:
         return len(self.entries)
 
     def select(self, corpora=(), limit=None):
-        """Keep some corpora only, and so many recordings of each at most."""
+        """Keep some corpora only, and at most `limit` recordings of each."""
         count = Counter()
         kept = []
         for name, entry in self.entries:

@@ -61,7 +61,7 @@ def _nest(tree, overrides, folder):
 
 
 def _flatten(hparams):
-    """A file's keys and, below them, those of its bases."""
+    """A file's keys and the keys of its bases, in one dict."""
     base = _flatten(hparams.pop("base")) if "base" in hparams else {}
     own = {k: v for k, v in hparams.items() if not k.startswith("__")}
     return {**base, **own}

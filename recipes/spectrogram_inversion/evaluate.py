@@ -4,9 +4,9 @@
     python evaluate.py --data_folder /path/to/speech WEIGHTS [WEIGHTS ...]
 
 WEIGHTS is a packaged name, such as hann-512-128, or the folder
-``pretrained`` that train.py leaves in its output folder. The recordings are
-those of the data's test split (or another, with --split); a table is
-printed for each corpus, means with 95 % confidence intervals over utterances.
+``pretrained`` that train.py leaves in its output folder. It takes the
+recordings of the data's test split (or another, with --split) and prints a
+table for each corpus, means with 95 % confidence intervals over utterances.
 Griffin-Lim runs with --griffin_lim ITERATIONS, random phases from seed 0. The
 figures also go into a JSON file.
 """

@@ -3,11 +3,11 @@
 
     python train.py ../../hparams/train.yaml --data_folder /path/to/speech
 
-Two stages in one run. For its first steps the network learns the derivatives
-of the true phase. From then on it learns through the whole inverter: excerpts
-are inverted, rollout after rollout, each going on from the phase that the
-last one left behind, and the resynthesised waveform's magnitudes, at several
-resolutions, are compared with those of the recording.
+Two stages in one run. In its first updates the network learns the derivatives
+of the true phase. From then on it learns through the inverter's own step:
+each rollout inverts the next frames of an excerpt, from the state that the
+last one left, and the magnitudes of its waveform, at several resolutions, are
+compared with the recording's.
 
 Start reading at the bottom.
 """
@@ -115,7 +115,7 @@ class PhaseBrain(MuonBrain):
         # The solver and all angles stay in single precision under autocast.
         with torch.autocast(new.device.type, enabled=False):
             output, state = self.inverter.synthesise(estimates, state)
-            # The hops before, those of the rollout, and one that is pending.
+            # The hops before, the rollout's hops, and one that is pending.
             hop = self.stft.hop_length
             pending = self.inverter.pending(state)[:, :hop]
             before = self.output[:, -self.overlap * hop :]
@@ -233,10 +233,10 @@ class PhaseBrain(MuonBrain):
 
 
 def warm_start(network, source):
-    """Take over what fits of other trained weights.
+    """Copy the channels that a network shares with other trained weights.
 
-    The first layer's channels come in the same order for every operating
-    point, and so do the last layer's: those in common are copied.
+    The channels of the first layer and of the last one come in the same order
+    for every operating point.
     """
     other = load_pretrained(source).state_dict()
     own = network.state_dict()

@@ -3,9 +3,10 @@
 
     python train_mel.py ../../../hparams/vocoder_mel.yaml --data_folder SPEECH
 
-The first of two steps: it learns from magnitudes alone. Of excerpts, the
-log-mels go in, and what comes out is compared with the magnitudes that they
-were made of. README.md has the second step, which adapts the phase network.
+The first of two steps, which learns from magnitudes alone: the network sees the
+log-mels of excerpts, and its output is compared with the magnitudes of the
+excerpts. The run ends with a folder that `PhaseInversionVocoder.from_hparams`
+takes. README.md has the second step, which adapts the phase network.
 
 Start reading at the bottom.
 """
@@ -36,7 +37,7 @@ class MelBrain(MuonBrain):
     """Trains a `MelInversionNet`."""
 
     def compute_forward(self, batch, stage):
-        """Magnitudes, and what is made of their mel bands.
+        """Magnitudes, and their estimate from mel bands.
 
         Arguments
         ---------
@@ -141,14 +142,14 @@ def save_vocoder(hparams, folder):
     (folder / "hyperparams.yaml").write_text(text, encoding="utf-8")
 
 
-def _settings(config, known):
-    """The fields of a configuration, as YAML writes them, but those known."""
+def _settings(config, excluded):
+    """The fields of a configuration as YAML writes them."""
     values = {x.name: getattr(config, x.name) for x in fields(config)}
     return {
         # HyperPyYAML reads a tuple from its text.
         name: str(value) if isinstance(value, tuple) else value
         for name, value in values.items()
-        if name not in known
+        if name not in excluded
     }
 
 
