@@ -22,10 +22,10 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import argparse
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import torch
-from hyperpyyaml import load_hyperpyyaml
 from macs import macs_per_frame
 
 from speechbrain_phaseinv import SpectrogramInverter, StftConfig
@@ -72,10 +72,7 @@ def untrained_previous_best(config):
     folder = str(ROOT / "recipes" / "spectrogram_inversion")
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    with open(ROOT / "hparams" / "masuyama.yaml", encoding="utf-8") as file:
-        values = {"data_folder": "", "n_fft": config.n_fft}
-        values["hop_length"] = config.hop_length
-        return load_hyperpyyaml(file, values)["network"]
+    return import_module("masuyama").MasuyamaNet(config)
 
 
 def count(config):

@@ -1,17 +1,14 @@
 """The training recipe's augmentation: what it does to known signals."""
 
 import math
-import sys
-from pathlib import Path
+from importlib import import_module
 
 import numpy as np
 import pytest
+import recipe_tools  # noqa: F401
 import torch
 
-RECIPES = Path(__file__).parents[1] / "recipes"
-sys.path.insert(0, str(RECIPES / "spectrogram_inversion"))
-
-import augment  # noqa: E402
+augment = import_module("common.augment")
 
 RATE = 16000
 

@@ -2,21 +2,24 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+from importlib import import_module
 
 import pytest
 import soundfile
 import torch
 from conftest import synthetic_speech
+from recipe_tools import run, train
+from tensorboard.backend.event_processing.event_accumulator import (
+    EventAccumulator,
+)
 
-ROOT = Path(__file__).parents[1]
-RECIPE = ROOT / "recipes" / "enhancement"
-sys.path.append(str(RECIPE))
-
-from mixing import KINDS, Noise, coloured, mix  # noqa: E402
+mixing = import_module("enhancement.mixing")
+KINDS, Noise, coloured, mix = (
+    mixing.KINDS,
+    mixing.Noise,
+    mixing.coloured,
+    mixing.mix,
+)
 
 
 class Tones:
@@ -87,23 +90,10 @@ def write(folder, make, **counts):
     return folder / "list.csv"
 
 
-def run(script, *arguments):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [sys.executable, str(RECIPE / script), *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=120,
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
 CLEAN = "clean magnitude, "
 
 
-def test_an_enhancer_is_trained_loaded_and_evaluated(tmp_path):
+def test_an_enhancer_is_trained_loaded_and_evaluated(tmp_path, capsys):
     counts = {"train": 2, "valid": 1, "test": 1}
     data = write(
         tmp_path / "speech",
@@ -116,18 +106,24 @@ def test_an_enhancer_is_trained_loaded_and_evaluated(tmp_path):
         **counts,
     )
     output = tmp_path / "out"
-    run(
-        "train.py",
-        str(ROOT / "hparams" / "enhancement.yaml"),
-        f"--data_folder={data}",
+    logs = output / "tensorboard"
+    train(
+        "enhancement.train",
+        "enhancement.yaml",
+        data,
+        output,
         f"--noise_folder={tmp_path / 'noise'}",
-        f"--output_folder={output}",
         "--number_of_epochs=1",
         "--excerpt_seconds=1",
-        "--device=cpu",
-        "--noprogressbar",
+        "--samples=1",
+        f"--tensorboard_folder={logs}",
     )
-    assert "valid loss" in (output / "train_log.txt").read_text()
+    valid, test = (output / "train_log.txt").read_text().splitlines()
+    for score in ("loss", "sc", "pesq", "estoi"):
+        assert f"valid {score}: " in valid and f"test {score}: " in test
+    assert (output / "samples" / "test" / "0.png").is_file()
+    events = EventAccumulator(str(logs)).Reload().Tags()
+    assert {"estoi/valid", "estoi/test"} <= set(events["scalars"])
 
     from speechbrain.inference.enhancement import SpectralMaskEnhancement
 
@@ -139,21 +135,19 @@ def test_an_enhancer_is_trained_loaded_and_evaluated(tmp_path):
     enhanced = enhancer.enhance_file(str(tmp_path / "speech" / "test0.wav"))
     assert enhanced.shape == (24000,) and torch.isfinite(enhanced).all()
 
-    figures = tmp_path / "figures.json"
-    text = run(
-        "evaluate.py", str(output), "--snrs", "0", "20", f"--json={figures}"
-    )
-    rows = json.loads(figures.read_text())
+    run("enhancement.evaluate", output, "--snrs", 0, 20)
+    text = capsys.readouterr().out
+    rows = json.loads((output / "evaluation.json").read_text())
     assert len(rows) == 2 * (1 + 2 * 4)
-    found = {}
+    scores = {}
     for row in rows:
         assert row["method"] in text and 0 < row["estoi"] <= 1
-        found.setdefault(row["method"], []).append(row["estoi"])
+        scores.setdefault(row["method"], []).append(row["estoi"])
     # Less noise is better; where the magnitudes are clean, the model's phase
     # and Griffin-Lim hear nothing of it.
     for name in ("noisy speech, as it is", f"{CLEAN}noisy phase (SpeechBrain)"):
-        loud, soft = found[name]
+        loud, soft = scores[name]
         assert soft > loud
     for name in (f"{CLEAN}ours", f"{CLEAN}Griffin-Lim 32"):
-        loud, soft = found[name]
+        loud, soft = scores[name]
         assert soft == loud

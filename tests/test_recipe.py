@@ -1,16 +1,16 @@
 """The recipe: every layout of data, a run, its resumption, two processes."""
 
-import csv
 import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
-import soundfile
 import torch
 from conftest import synthetic_speech
+from recipe_tools import HPARAMS, RECIPES, manifest, train, write_speech
 from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
 )
@@ -19,20 +19,13 @@ from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.pretrained import load_pretrained
 from speechbrain_phaseinv.stft import analysis
 
-ROOT = Path(__file__).parents[1]
-RECIPE = ROOT / "recipes" / "spectrogram_inversion"
-sys.path.insert(0, str(RECIPE))
-
-from metrics import inversion_metrics  # noqa: E402
-from prepare import data_root, prepare  # noqa: E402
-
+RECIPE = RECIPES / "spectrogram_inversion"
+inversion_metrics = import_module("common.metrics").inversion_metrics
+prepare = import_module("common.prepare").prepare
+data_root = import_module("common.prepare").data_root
+load_hparams = import_module("common.hparams").load_hparams
+TRAIN = "spectrogram_inversion.train"
 SPLITS = ("train", "valid", "test")
-
-
-def write(path, seed=0, seconds=0.7, rate=16000):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    samples = synthetic_speech(seconds, rate, seed)[0].numpy()
-    soundfile.write(str(path), samples, rate)
 
 
 def prepared(data, tmp_path, **options):
@@ -63,7 +56,7 @@ def assert_disjoint(tables):
 def test_librispeech_keeps_its_own_split(tmp_path):
     for i, subset in enumerate(("train-clean-100", "dev-clean", "test-clean")):
         folder = tmp_path / "data" / subset / str(i) / "7"
-        write(folder / f"{i}-7-0000.flac", i)
+        write_speech(folder / f"{i}-7-0000.flac", i)
         (folder / f"{i}-7.trans.txt").write_text("")
     tables = prepared(tmp_path / "data", tmp_path)
     assert [list(t) for t in tables.values()] == [
@@ -78,7 +71,9 @@ def test_ljspeech_is_split_by_chapter(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "metadata.csv").write_text("")
     for i in range(8):
-        write(tmp_path / "data" / "wavs" / f"LJ{i // 2:03d}-{i:04d}.wav", i)
+        write_speech(
+            tmp_path / "data" / "wavs" / f"LJ{i // 2:03d}-{i:04d}.wav", i
+        )
     tables = prepared(tmp_path / "data", tmp_path)
     assert sum(map(len, tables.values())) == 8
     assert_disjoint(tables)
@@ -88,7 +83,7 @@ def test_vctk_takes_one_microphone_and_splits_by_speaker(tmp_path):
     root = tmp_path / "data" / "wav48_silence_trimmed"
     for i in range(6):
         for mic in (1, 2):
-            write(root / f"p{i}" / f"p{i}_001_mic{mic}.flac", i)
+            write_speech(root / f"p{i}" / f"p{i}_001_mic{mic}.flac", i)
     tables = prepared(tmp_path / "data", tmp_path)
     assert sum(map(len, tables.values())) == 6
     assert not any("mic2" in name for t in tables.values() for name in t)
@@ -97,25 +92,10 @@ def test_vctk_takes_one_microphone_and_splits_by_speaker(tmp_path):
 
 def test_a_plain_folder_is_split_the_same_way_every_time(tmp_path):
     for i in range(9):
-        write(tmp_path / "data" / f"s{i}" / "a.wav", i)
+        write_speech(tmp_path / "data" / f"s{i}" / "a.wav", i)
     tables = prepared(tmp_path / "data", tmp_path)
     assert_disjoint(tables)
     assert prepared(tmp_path / "data", tmp_path / "again") == tables
-
-
-def manifest(folder, counts):
-    """A CSV manifest of so many recordings per split, at two rates."""
-    rows = []
-    for split, count in counts.items():
-        for i in range(count):
-            path = folder / f"{split}{i}.wav"
-            write(path, i, rate=16000 if i % 2 else 22050)
-            rows.append({"path": path.name, "split": split, "speaker": split})
-    with open(folder / "list.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, ["path", "split", "speaker"])
-        writer.writeheader()
-        writer.writerows(rows)
-    return folder / "list.csv"
 
 
 def test_a_manifest_decides_on_the_split(tmp_path):
@@ -123,6 +103,19 @@ def test_a_manifest_decides_on_the_split(tmp_path):
     path = manifest(tmp_path, counts)
     tables = prepared(path, tmp_path)
     assert [len(tables[split]) for split in SPLITS] == [3, 2, 1]
+
+
+def test_a_folder_with_a_manifest_is_read_by_it(tmp_path):
+    counts = {"train": 3, "valid": 2, "test": 1}
+    data = tmp_path / "data"
+    manifest(data, counts, "manifest.csv")
+    tables = prepared(data, tmp_path)
+    assert [len(tables[split]) for split in SPLITS] == [3, 2, 1]
+    (data / "manifest.csv").write_text("name\nx\n")
+    with pytest.raises(ValueError, match="column 'path'.*layout"):
+        prepare(str(data), str(tmp_path / "other"))
+    every = prepared(data, tmp_path / "every", layout="folder")
+    assert sum(map(len, every.values())) == 6
 
 
 def test_mistaken_folders_are_explained(tmp_path):
@@ -137,7 +130,7 @@ def test_mistaken_folders_are_explained(tmp_path):
 def test_what_a_librispeech_lacks_is_taken_from_its_training(tmp_path):
     for i in range(8):
         folder = tmp_path / "data" / "train-clean-100" / str(i) / "7"
-        write(folder / f"{i}-7-0000.flac", i)
+        write_speech(folder / f"{i}-7-0000.flac", i)
         (folder / f"{i}-7.trans.txt").write_text("")
     tables = prepared(tmp_path / "data", tmp_path)
     assert_disjoint(tables)
@@ -151,7 +144,7 @@ def test_what_a_librispeech_lacks_is_taken_from_its_training(tmp_path):
 def test_recordings_of_one_name_are_told_apart_or_refused(tmp_path):
     lines = ["path,split"]
     for i, speaker in enumerate("abcd"):
-        write(tmp_path / speaker / "000.wav", i)
+        write_speech(tmp_path / speaker / "000.wav", i)
         lines.append(f"{speaker}/000.wav,")
     path = tmp_path / "list.csv"
     # As a spreadsheet writes it.
@@ -206,46 +199,82 @@ TINY = {
 }
 
 
-def run(launcher, data, output, *options, configuration="train.yaml"):
+def run(data, output, *options, configuration="train.yaml"):
     tiny = [f"--{name}={value}" for name, value in TINY.items()]
-    command = [
-        *launcher,
-        str(RECIPE / "train.py"),
-        str(ROOT / "hparams" / configuration),
-        f"--data_folder={data}",
-        f"--output_folder={output}",
-        "--device=cpu",
-        "--noprogressbar",
-        *tiny,
-        *options,
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        command, capture_output=True, text=True, env=environment, timeout=120
+    train(TRAIN, configuration, data, output, *tiny, *options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--warm_start=no-such-weights",),
+        ("--window=no-such-window",),
+        ("--layout=tape",),
+        ("--no_such_key=1",),
+    ],
+)
+def test_a_refused_start_leaves_no_folder(tmp_path, options):
+    counts = {"train": 1, "valid": 1, "test": 1}
+    data = manifest(tmp_path, counts)
+    output = tmp_path / "new" / "out"
+    with pytest.raises((ValueError, RuntimeError, FileNotFoundError)):
+        run(data, output, *options)
+    assert not (tmp_path / "new").exists()
+
+
+def test_data_without_a_split_that_is_needed_leaves_no_folder(tmp_path):
+    data = manifest(tmp_path, {"train": 1, "test": 1})
+    (tmp_path / "list.csv").write_text(
+        "path,split\ntrain0.wav,train\ntest0.wav,test\n"
     )
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout + result.stderr
+    with pytest.raises(ValueError, match="no recordings of the split 'valid'"):
+        run(data, tmp_path / "new" / "out")
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_output_folder_that_was_there_stays(tmp_path):
+    data = manifest(tmp_path, {"train": 1, "valid": 1, "test": 1})
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes").write_text("mine")
+    with pytest.raises(FileNotFoundError, match="no-such-weights"):
+        run(data, tmp_path / "out", "--warm_start=no-such-weights")
+    assert (tmp_path / "out" / "notes").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["train", "vocoder_mel", "enhancement"])
+def test_every_recipe_has_the_options_of_all(name):
+    hparams, _ = load_hparams(HPARAMS / f"{name}.yaml", {"data_folder": "x"})
+    assert hparams["ckpt_interval_minutes"] > 0  # within an epoch
+    assert hparams["output_folder"].startswith("results/")
+    assert hparams["layout"] == "auto" and not hparams["skip_test"]
+    assert hparams["tensorboard_folder"] is None
+
+
+def test_overrides_reach_the_file_that_has_the_key():
+    values = {"data_folder": "x", "lr": 0.5, "n_fft": 256, "channels": 3}
+    hparams, nested = load_hparams(HPARAMS / "train.yaml", values)
+    assert (hparams["lr"], hparams["channels"]) == (0.5, 3)
+    assert hparams["network"].config is hparams["stft"]
+    assert hparams["stft"].n_fft == 256
+    assert nested["base"]["base"]["data_folder"] == "x"
+    assert hparams["output_folder"] == "results/latency1/1"
+    with pytest.raises(ValueError, match="no key learning_rate"):
+        load_hparams(HPARAMS / "train.yaml", "learning_rate: 1")
 
 
 def test_a_run_resumes_exports_and_can_be_evaluated(tmp_path):
     counts = {"train": 4, "valid": 1, "test": 1}
     data = manifest(tmp_path, counts)
     output = tmp_path / "out"
-    python = [sys.executable]
     logs = output / "tensorboard"
-    run(
-        python,
-        data,
-        output,
-        "--number_of_epochs=1",
-        f"--tensorboard_folder={logs}",
-    )
+    run(data, output, "--number_of_epochs=1", f"--tensorboard_folder={logs}")
     options = "--number_of_epochs=2", "--precision=bf16", "--augment=True"
-    log = run(python, data, output, *options)
-    assert "Going into epoch 2" in log and "Going into epoch 1" not in log
+    run(data, output, *options)
+    log = (output / "log.txt").read_text()
+    assert log.count("Going into epoch 1") == 1
+    assert log.count("Going into epoch 2") == 1
     for name in (
         "train_log.txt",
-        "log.txt",
         "env.log",
         "train.py",
         "hyperparams.yaml",
@@ -264,7 +293,7 @@ def test_a_run_resumes_exports_and_can_be_evaluated(tmp_path):
     assert {"sc/valid", "loss/train", "sc/test"} <= set(events["scalars"])
     assert "001/0" in events["audio"]
 
-    import evaluate  # the recipe's, not Hugging Face's
+    evaluate = import_module("spectrogram_inversion.evaluate")
 
     arguments = evaluate.parse(
         [f"--data_folder={data}", str(output / "pretrained")]
@@ -280,6 +309,7 @@ def test_a_run_resumes_exports_and_can_be_evaluated(tmp_path):
     assert rest.norm() < 0.1 * plain.norm()
     arguments.high_pass = None
     results = evaluate.evaluate(arguments)
+    assert len(results["csv"]) == 4  # three methods and the count
     arguments.corpora = ["another"]
     with pytest.raises(ValueError, match="no recording"):
         evaluate.evaluate(arguments)
@@ -290,22 +320,26 @@ def test_a_run_resumes_exports_and_can_be_evaluated(tmp_path):
 
 def test_two_processes_train_together(tmp_path):
     data = manifest(tmp_path, {"train": 4, "valid": 1, "test": 1})
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=2",
-    ]
     output = tmp_path / "out"
-    run(
-        torchrun,
-        data,
-        output,
-        "--number_of_epochs=1",
-        "--distributed_backend=gloo",
-        "--paired=True",
+    result = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run"),
+            *("--standalone", "--nproc_per_node=2"),
+            str(RECIPE / "train.py"),
+            str(HPARAMS / "train.yaml"),
+            f"--data_folder={data}",
+            f"--output_folder={output}",
+            *("--device=cpu", "--noprogressbar", "--number_of_epochs=1"),
+            *("--distributed_backend=gloo", "--paired=True"),
+            *(f"--{name}={value}" for name, value in TINY.items()),
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        timeout=120,
     )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "torchvision" not in result.stdout + result.stderr
     assert (output / "pretrained" / "weights.npz").is_file()
     # Two batches a process, not four: each has half of the data.
     lines = (output / "train_log.txt").read_text()
@@ -315,13 +349,8 @@ def test_two_processes_train_together(tmp_path):
 def test_the_previous_best_trains_from_its_own_configuration(tmp_path):
     data = manifest(tmp_path, {"train": 2, "valid": 1, "test": 1})
     output = tmp_path / "out"
-    run(
-        [sys.executable],
-        data,
-        output,
-        "--number_of_epochs=1",
-        configuration="masuyama.yaml",
-    )
+    options = "--number_of_epochs=1", "--skip_test=True"
+    run(data, output, *options, configuration="masuyama.yaml")
     (checkpoint,) = output.glob("save/CKPT*/network.ckpt")
     weights = torch.load(checkpoint, weights_only=True)
     assert weights["time.first.weight"].shape == (4, 4, 1, 1)
@@ -340,7 +369,7 @@ def test_training_goes_through_the_refinement(tmp_path, options):
     data = manifest(tmp_path, {"train": 4, "valid": 1, "test": 1})
     output = tmp_path / "out"
     more = "--number_of_epochs=2", "--skip_test=True"
-    run([sys.executable], data, output, *options, *more)
+    run(data, output, *options, *more)
     lines = (output / "train_log.txt").read_text().splitlines()
     assert len(lines) == 2
     assert all("sc:" in line and "nan" not in line for line in lines)
@@ -352,7 +381,7 @@ def test_training_goes_through_the_refinement(tmp_path, options):
 
 @pytest.mark.parametrize("lookahead", [0, 1])
 def test_limits_replace_predictions_by_truth(monkeypatch, lookahead):
-    import limits
+    limits = import_module("spectrogram_inversion.limits")
 
     network = load_pretrained("hann-512-128")
     inverter = SpectrogramInverter(network.config, lookahead, network)

@@ -7,22 +7,26 @@ The argument is the output folder of train.py. Its enhancer is loaded as any
 other of SpeechBrain, and its `resynth` is replaced by one method after the
 other; the same methods then get the magnitudes of the clean speech, to tell
 what the phase costs from what the mask does. Scores are PESQ-WB and ESTOI
-against the clean speech, means over the utterances of the split.
+against the clean speech, means over the utterances of the split. The figures
+of each mixture also go into a JSON file.
 """
 
-import argparse
+# ruff: noqa: E402
 import functools
-import json
 import logging
+import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import torch
-from hyperpyyaml import load_hyperpyyaml
-from mixing import NoisyUtterances
+from common.evaluation import argument_parser, progress, write_figures
+from common.hparams import load_hparams
+from enhancement.mixing import NoisyUtterances
+from enhancement.train import recordings
 from speechbrain.inference.enhancement import SpectralMaskEnhancement
 from speechbrain.processing.features import ISTFT
 from speechbrain.processing.signal_processing import resynthesize
-from train import recordings
 
 from speechbrain_phaseinv import Resynthesizer, analysis
 from speechbrain_phaseinv.evaluation.methods import torchaudio_griffin_lim
@@ -59,8 +63,7 @@ def evaluate(arguments):
     """One dict for each utterance, noise, magnitude and method."""
     torch.set_num_threads(arguments.threads)
     folder = Path(arguments.folder)
-    with open(folder / "hyperparams.yaml", encoding="utf-8") as file:
-        hparams = load_hyperpyyaml(file)
+    hparams, _ = load_hparams(folder / "hyperparams.yaml")
     enhancer = SpectralMaskEnhancement.from_hparams(
         source=str(folder / "enhancer")
     )
@@ -69,24 +72,20 @@ def evaluate(arguments):
     compared = methods(stft)
     snrs = arguments.snrs
     speech, noise = recordings(hparams, arguments.split)
-    if arguments.corpora:
-        speech.entries = [
-            (name, entry)
-            for name, entry in speech.entries
-            if entry["corpus"] in arguments.corpora
-        ]
+    speech.select(arguments.corpora)
     data = NoisyUtterances(speech, noise, snrs)
     rows = []
-    limit = len(speech) if arguments.limit is None else arguments.limit
-    for i in range(min(limit * len(snrs), len(data))):
+    count = len(speech) if arguments.limit is None else arguments.limit
+    mixtures = range(min(count * len(snrs), len(data)))
+    for i in progress(mixtures, arguments):
         noisy, clean = (x.unsqueeze(0) for x in data[i])
         magnitude = analysis(clean, config, pad_mode).abs()
-        made = {("noisy speech", "as it is"): noisy}
+        waveforms = {("noisy speech", "as it is"): noisy}
         for name, resynth in compared.items():
             enhancer.hparams.resynth = resynth
-            made["enhanced", name] = enhancer.enhance_batch(noisy)
-            made["clean magnitude", name] = resynth(magnitude, noisy)
-        for (kind, name), waveform in made.items():
+            waveforms["enhanced", name] = enhancer.enhance_batch(noisy)
+            waveforms["clean magnitude", name] = resynth(magnitude, noisy)
+        for (kind, name), waveform in waveforms.items():
             pair = clean[0].numpy(), waveform[0].numpy()
             rows.append(
                 {
@@ -103,10 +102,10 @@ def table(rows, snrs):
     """Means as text: a method a line, a signal-to-noise ratio a column."""
     lines = []
     for snr in snrs:
-        found = summarise(
+        means = summarise(
             [row for row in rows if row["snr"] == snr], ["pesq_wb", "estoi"]
         )
-        for i, (name, scores) in enumerate(found.items()):
+        for i, (name, scores) in enumerate(means.items()):
             if len(lines) <= i:
                 lines.append([name])
             cells = (scores[key]["mean"] for key in ("pesq_wb", "estoi"))
@@ -117,23 +116,18 @@ def table(rows, snrs):
 
 
 def main(arguments=None):
-    """Evaluate and print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    """Evaluate, print the table and write the figures."""
+    parser = argument_parser(__doc__, "FOLDER/evaluation.json")
     parser.add_argument("folder", help="output folder of train.py")
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--corpora", nargs="*", default=[])
     parser.add_argument("--snrs", type=float, nargs="+", default=[0, 5, 10, 20])
-    parser.add_argument("--limit", type=int, help="so many utterances only")
+    parser.add_argument("--limit", type=int, help="recordings in all")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", help="write all figures to this file too")
     arguments = parser.parse_args(arguments)
     logging.getLogger("speechbrain").setLevel(logging.WARNING)
     rows = evaluate(arguments)
     print(table(rows, arguments.snrs))
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(rows, indent=1))
+    figures = arguments.json.replace("FOLDER", arguments.folder)
+    write_figures(figures, rows)
 
 
 if __name__ == "__main__":

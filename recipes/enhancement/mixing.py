@@ -15,7 +15,7 @@ class Noise:
     Arguments
     ---------
     speech : audio.Recordings
-        From which babble is made, if there are at least two.
+        The voices of babble, if there are at least two.
     recorded : audio.Recordings, optional
         Recordings of noise.
     """

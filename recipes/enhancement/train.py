@@ -11,25 +11,25 @@ A mask of log-magnitudes, learned in a few minutes. What comes out is
 Start reading at the bottom.
 """
 
+# ruff: noqa: E402
 import shutil
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import speechbrain as sb
 import torch
-from hyperpyyaml import load_hyperpyyaml
+from common.audio import Recordings, datasets
+from common.prepare import data_root, prepare, prepare_data
+from common.training import RecipeBrain, experiment, fit
+from enhancement.mixing import Noise, NoisyExcerpts, NoisyUtterances
 from speechbrain.utils.distributed import run_on_main
 
-HERE = Path(__file__).resolve().parent
-# Recordings are found and read as in the other recipe.
-sys.path.append(str(HERE.parent / "spectrogram_inversion"))
-
-from audio import ExcerptDataset, Recordings  # noqa: E402
-from mixing import Noise, NoisyExcerpts, NoisyUtterances  # noqa: E402
-from prepare import data_root, prepare  # noqa: E402
+from speechbrain_phaseinv.resynthesizer import describe
 
 
-class MaskBrain(sb.Brain):
+class MaskBrain(RecipeBrain):
     """Learns a mask as `SpectralMaskEnhancement` will apply it."""
 
     def compute_forward(self, batch, stage):
@@ -40,8 +40,15 @@ class MaskBrain(sb.Brain):
 
     def compute_objectives(self, predictions, batch, stage):
         """Mean square error of the log-magnitudes."""
-        _, clean = batch
+        noisy, clean = batch
         target = self.features(clean.to(self.device))
+        if stage != sb.Stage.TRAIN:
+            enhancer = self.hparams.enhancer
+            config, _, _ = describe(enhancer["compute_stft"])
+            waveform = enhancer["resynth"](
+                torch.expm1(predictions), noisy.to(self.device)
+            )
+            self.evaluate_waveform(waveform, clean, config, stage)
         return torch.nn.functional.mse_loss(predictions, target)
 
     def features(self, waveform):
@@ -51,27 +58,20 @@ class MaskBrain(sb.Brain):
         return torch.log1p(enhancer["spectral_magnitude"](stft))
 
     def on_stage_end(self, stage, stage_loss, epoch=None):
-        """Log; keep the checkpoint of the lowest validation error."""
-        if stage == sb.Stage.TRAIN:
-            self.train_loss = stage_loss
-            return
-        old, new = self.hparams.lr_annealing(stage_loss)
-        sb.nnet.schedulers.update_learning_rate(self.optimizer, new)
-        self.hparams.train_logger.log_stats(
-            {"epoch": epoch, "lr": old},
-            train_stats={"loss": self.train_loss},
-            valid_stats={"loss": stage_loss},
-        )
-        self.checkpointer.save_and_keep_only(
-            meta={"loss": stage_loss}, min_keys=["loss"]
-        )
+        """Log; anneal the learning rate after a validation."""
+        if stage == sb.Stage.VALID:
+            _, new = self.hparams.lr_annealing(stage_loss)
+            sb.nnet.schedulers.update_learning_rate(self.optimizer, new)
+        super().on_stage_end(stage, stage_loss, epoch)
 
 
-def prepare_all(data_folder, noise_folder, save_folder):
+def prepare_all(hparams):
     """List speech and noise; a quarter of the noises is for the test."""
-    prepare(data_folder, save_folder)
-    if noise_folder is not None:
-        prepare(noise_folder, f"{save_folder}/noise", "folder", 0.25, 0.25)
+    prepare_data(hparams)
+    noise = hparams["noise_folder"]
+    if noise is not None:
+        layout = "csv" if Path(noise).is_file() else "folder"
+        prepare(noise, f"{hparams['save_folder']}/noise", layout, 0.25, 0.25)
 
 
 def recordings(hparams, split):
@@ -85,6 +85,21 @@ def recordings(hparams, split):
     return speech, Noise(speech, noise)
 
 
+def mixtures(hparams):
+    """Pairs (noisy, clean) of each split."""
+    excerpts, *_ = datasets(hparams)
+    # Decoded once, for speech and babble.
+    excerpts.recordings, noise = recordings(hparams, "train")
+    snrs = hparams["lowest_snr"], hparams["highest_snr"]
+    return (
+        NoisyExcerpts(excerpts, noise, *snrs),
+        *(
+            NoisyUtterances(*recordings(hparams, split), hparams["valid_snrs"])
+            for split in ("valid", "test")
+        ),
+    )
+
+
 def write_enhancer(enhance_model, hparams_file, folder):
     """What `from_hparams` needs: the weights, and the YAML file."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,57 +110,30 @@ def write_enhancer(enhance_model, hparams_file, folder):
     )
 
 
-if __name__ == "__main__":
-    hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
-    sb.utils.distributed.ddp_init_group(run_opts)
-    with open(hparams_file, encoding="utf-8") as fin:
-        hparams = load_hyperpyyaml(fin, overrides)
-    sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
-    )
-    folders = ("data_folder", "noise_folder", "save_folder")
-    run_on_main(prepare_all, kwargs={key: hparams[key] for key in folders})
-
-    speech, noise = recordings(hparams, "train")
-    excerpts = ExcerptDataset(
-        Path(hparams["save_folder"], "train.json"),
-        data_root(hparams["data_folder"]),
-        hparams["sample_rate"],
-        hparams["excerpt_seconds"] * hparams["sample_rate"],
-    )
-    excerpts.recordings = speech  # decoded once, for speech and babble
-    train_data = NoisyExcerpts(
-        excerpts, noise, hparams["lowest_snr"], hparams["highest_snr"]
-    )
-    valid_data = NoisyUtterances(*recordings(hparams, "valid"), [0, 10, 20])
-
-    brain = MaskBrain(
-        modules=hparams["modules"],
-        opt_class=hparams["opt_class"],
-        hparams=hparams,
-        run_opts=run_opts,
-        checkpointer=hparams["checkpointer"],
-    )
-    # Resumes by itself from the last checkpoint in save_folder.
-    brain.fit(
-        hparams["epoch_counter"],
-        train_data,
-        valid_data,
-        train_loader_kwargs={
-            "batch_size": hparams["batch_size"],
-            "shuffle": True,
-        },
-        valid_loader_kwargs={"batch_size": 1},
-    )
-    # Loads the best checkpoint, which then is exported.
-    brain.on_evaluate_start(min_key="loss")
+def main(argv=None):
+    """Train, test and export, as the options say."""
+    argv = sys.argv[1:] if argv is None else argv
+    with experiment(argv, __file__, prepare_all) as (hparams, run_opts):
+        data = mixtures(hparams)
+        checkpointer = hparams["checkpointer"]
+        checkpointer.add_recoverable("annealing", hparams["lr_annealing"])
+        brain = MaskBrain(
+            modules=hparams["modules"],
+            opt_class=hparams["opt_class"],
+            hparams=hparams,
+            run_opts=run_opts,
+            checkpointer=checkpointer,
+        )
+    fit(brain, *data)
     run_on_main(
         write_enhancer,
         kwargs={
             "enhance_model": hparams["enhancer"]["enhance_model"],
-            "hparams_file": hparams_file,
+            "hparams_file": argv[0],
             "folder": Path(hparams["output_folder"], "enhancer"),
         },
     )
+
+
+if __name__ == "__main__":
+    main()

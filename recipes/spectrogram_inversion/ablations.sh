@@ -1,5 +1,5 @@
 #!/bin/sh
-# Trains all rows of the README's table of ablations, from nothing, and prints
+# Trains all rows of the table of ablations in NOTES.md, from nothing, and prints
 # what each has on the validation recordings:
 #
 #     sh ablations.sh DATA_FOLDER [OUTPUT_FOLDER]

@@ -4,21 +4,29 @@
     python evaluate.py --data_folder /path/to/speech WEIGHTS [WEIGHTS ...]
 
 WEIGHTS is a packaged name, such as hann-512-128, or the folder
-``pretrained`` that train.py leaves in its output folder. The recordings are
-those of `prepare.py`'s test split (or another, with --split); a table is
-printed for each corpus, means with 95 % confidence intervals over utterances.
-Griffin-Lim runs with --griffin_lim ITERATIONS, random phases from seed 0.
+``pretrained`` that train.py leaves in its output folder. It takes the
+recordings of the data's test split (or another, with --split) and prints a
+table for each corpus, means with 95 % confidence intervals over utterances.
+Griffin-Lim runs with --griffin_lim ITERATIONS, random phases from seed 0. The
+figures also go into a JSON file.
 """
 
-import argparse
-import json
+# ruff: noqa: E402
+import sys
 from collections import defaultdict
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import torch
-from audio import split_recordings
-from metrics import inversion_metrics, mean_and_interval
-from prepare import SPLITS
+from common.audio import SplitRecordings
+from common.evaluation import (
+    add_data_options,
+    argument_parser,
+    progress,
+    write_figures,
+)
+from common.metrics import inversion_metrics, mean_and_interval
 from torchaudio.functional import highpass_biquad
 
 from speechbrain_phaseinv.estimation.gradient_theorem import GradientTheorem
@@ -67,14 +75,10 @@ def evaluate(arguments):
         rows[corpus]["count"].append(1)
         magnitude = analysis(target, config).abs()
         for name, invert in compared.items():
-            made = invert(magnitude, length=target.shape[1])
-            rows[corpus][name].append(inversion_metrics(made, target, config))
-    if not rows:
-        raise ValueError(
-            f"there is no recording of the split {arguments.split!r} in "
-            f"{arguments.data_folder}, of the corpora "
-            f"{', '.join(arguments.corpora) or 'that it has'}."
-        )
+            waveform = invert(magnitude, length=target.shape[1])
+            rows[corpus][name].append(
+                inversion_metrics(waveform, target, config)
+            )
     return {
         corpus: {name: mean_and_interval(table[name]) for name in compared}
         | {"utterances": len(table["count"])}
@@ -84,14 +88,15 @@ def evaluate(arguments):
 
 def targets(arguments, sample_rate):
     """Corpus and waveform, [1, samples], of each recording asked for."""
-    for _, corpus, waveform in split_recordings(
+    recordings = SplitRecordings(
         arguments.data_folder,
         arguments.split,
         sample_rate,
         arguments.layout,
         arguments.limit,
         arguments.corpora,
-    ):
+    )
+    for _, corpus, waveform in progress(recordings, arguments):
         if arguments.high_pass is not None:
             for _ in range(2):  # of fourth order
                 waveform = highpass_biquad(
@@ -124,17 +129,11 @@ def markdown(results):
     return "\n".join(lines)
 
 
-def parse(arguments=None, description=__doc__):
+def parse(arguments=None, description=__doc__, figures="evaluation.json"):
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argument_parser(description, f"results/{figures}")
+    add_data_options(parser)
     parser.add_argument("weights", nargs="*")
-    parser.add_argument("--data_folder", required=True)
-    parser.add_argument("--layout", default="auto")
-    parser.add_argument("--split", default="test", choices=SPLITS)
-    parser.add_argument("--corpora", nargs="*", default=[])
-    parser.add_argument("--limit", type=int, help="utterances per corpus")
     parser.add_argument(
         "--high_pass", type=float, metavar="HZ", help="filter the recordings"
     )
@@ -142,7 +141,7 @@ def parse(arguments=None, description=__doc__):
         "--offset",
         type=float,
         metavar="DB",
-        help="add a constant, so many dB above the recording's level",
+        help="add a constant, in dB above the recording's level",
     )
     parser.add_argument("--refinements", type=int, help="of the WEIGHTS")
     parser.add_argument("--griffin_lim", type=int, nargs="*", default=[])
@@ -151,17 +150,15 @@ def parse(arguments=None, description=__doc__):
     parser.add_argument("--hop_length", type=int, default=128)
     parser.add_argument("--window", default="hann")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", help="write the figures to this file too")
     return parser.parse_args(arguments)
 
 
 def main(arguments=None):
-    """Evaluate and print."""
+    """Evaluate, print the tables and write the figures."""
     arguments = parse(arguments)
     results = evaluate(arguments)
     print(markdown(results))
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(results, indent=1))
+    write_figures(arguments.json, results)
 
 
 if __name__ == "__main__":

@@ -12,45 +12,47 @@ last row every frame starts from the true phase of the frame before.
 WEIGHTS (one) and the options are those of evaluate.py.
 """
 
+# ruff: noqa: E402
+import sys
 from collections import defaultdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
-from evaluate import markdown, parse, targets
-from metrics import inversion_metrics, mean_and_interval
+from common.evaluation import write_figures
+from common.metrics import inversion_metrics, mean_and_interval
+from spectrogram_inversion.evaluate import markdown, parse, targets
 
 from speechbrain_phaseinv.estimation.derivatives import (
     expected_advance,
     phase_derivatives,
 )
-from speechbrain_phaseinv.integration import recursion
-from speechbrain_phaseinv.integration.passes import Passes, arrange, for_answers
-from speechbrain_phaseinv.integration.refinement import (
-    REOPENED,
-    refine,
-    silence,
-)
 from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.pretrained import load_pretrained
-from speechbrain_phaseinv.stft import analysis, overlap_add
+from speechbrain_phaseinv.stft import analysis, synthesis
+
+# Passes of true frames before each pass of the last row.
+PASSES_BEFORE = 8
 
 # Where PESQ's bands are as narrow as a bin of a 32 ms window, in Hz.
 LOW = 750.0
 
 
-def mixtures(passes, time, frequency, config):
-    """Predictions with some of the truth: name to `Passes`."""
+def mixtures(estimates, time, frequency, config):
+    """Predictions with some of the truth: name to `Estimates`."""
     hertz = torch.arange(config.num_bins) * config.sample_rate / config.n_fft
     low = hertz < LOW
 
     def mixed(by_time, by_frequency):
-        return passes._replace(
-            time=torch.where(by_time, time, passes.time),
-            frequency=torch.where(by_frequency, frequency, passes.frequency),
+        return estimates._replace(
+            time=torch.where(by_time, time, estimates.time),
+            frequency=torch.where(by_frequency, frequency, estimates.frequency),
         )
 
     every, none = torch.tensor(True), torch.tensor(False)
     return {
-        "as predicted": passes,
+        "as predicted": estimates,
         "true derivative over time": mixed(every, none),
         "true derivative over frequency": mixed(none, every),
         f"both true above {LOW:.0f} Hz": mixed(~low, ~low),
@@ -73,62 +75,60 @@ def partly_true(target, inverter):
     -------
     waveforms : dict of str to torch.Tensor, [1, samples]
     """
-    config, stride = inverter.config, inverter.stride
+    config, schedule = inverter.config, inverter.schedule
     stft = analysis(target, config)
-    size, count = stft.abs(), stft.shape[1]
-    # The last frame goes on, for the look-ahead and an odd last pair.
-    after = [size[:, -1:]] * (inverter.lookahead + count % stride)
-    known, state = inverter.estimate(torch.cat([size, *after], dim=1))
-    passes = arrange(*known, inverter.power, stride)
-    derivatives, seen, _ = known
-    # Nothing is known of frames after the end; before the start phases are
-    # zero.
-    past = seen.shape[1] - len(after) - count
-    around = 0, 0, past, len(after)
-    true = phase_derivatives(stft, config)
-    true = [torch.nn.functional.pad(x, around) for x in true[:2]]
-    true[0][:, :past] = -expected_advance(config)
-    time, frequency = for_answers(
-        lambda found, here, before: [x[:, here] for x in true],
-        derivatives,
-        stride,
-    )
+    # The last frame goes on, for the look-ahead.
+    after = stft[:, -1:].expand(-1, schedule.lookahead, -1)
+    stft = torch.cat([stft, after], dim=1)
+    estimates, state = inverter.estimate(stft.abs())
+    true = true_estimates(stft, schedule, estimates.time.shape[1], config)
+    waveforms = {}
+    for name, mixed in mixtures(estimates, *true, config).items():
+        samples, end = inverter.synthesise(mixed, state)
+        samples = torch.cat([samples, inverter.pending(end)], dim=1)
+        samples = samples[:, config.trim :]
+        waveforms[name] = samples[:, : target.shape[1]]
+    stft = from_true_frames(estimates, stft, inverter)
+    name = "as predicted, from the true last frame"
+    waveforms[name] = synthesis(stft, config, target.shape[1])
+    return waveforms
 
-    def waveform(passes, heard):
-        _, added, _ = recursion.run(
-            passes,
-            config,
-            inverter.refinements,
-            stride,
-            inverter.delay,
-            heard,
-        )
-        added = added.reshape(1, -1, config.win_length)[:, :count]
-        return overlap_add(added, config, length=target.shape[1])
 
-    mixed = mixtures(passes, time, frequency, config)
-    made = {name: waveform(x, state.heard) for name, x in mixed.items()}
-    # One pass each: passes become the batch, and what they have heard is the
-    # true frames before.
-    alone = Passes(*(x.transpose(0, 1) for x in passes))
-    phasors = stft / size.clamp_min(1e-20) * config.centre_phasor()
-    before = REOPENED - 1 - (-config.win_length // config.hop_length)
+def true_estimates(stft, schedule, passes, config):
+    """Both true derivatives, [1, passes, estimates, freq] each."""
+    frames = schedule.frames(passes)
+    time, frequency = phase_derivatives(stft, config)
+    # Before the start phases are zero.
+    before = -int(frames.min())
+    start = -expected_advance(config).expand(1, before, -1)
+    time = torch.cat([start, time], dim=1)
+    frequency = torch.cat([torch.zeros_like(start), frequency], dim=1)
+    return time[:, frames + before], frequency[:, frames + before]
 
-    def past_of(x):
-        x = torch.nn.functional.pad(x, (0, 0, before, 0))[0]
-        return x.unfold(0, before, 1)[:count:stride].transpose(1, 2)
 
-    sizes, phasors = past_of(size), past_of(phasors)
-    start = silence(sizes[:, 0], config)
-    *_, heard = refine(phasors, sizes, config, start, 0, before)
-    heard.phasors[0] = 1
-    made["as predicted, from the true last frame"] = waveform(alone, heard)
-    return made
+def from_true_frames(estimates, stft, inverter):
+    """The STFT in which each pass goes on from true frames.
+
+    Passes become the batch, and the state of each is of true frames.
+    """
+    schedule, stride = inverter.schedule, inverter.stride
+    past = PASSES_BEFORE * stride
+    silence = torch.zeros_like(stft[:, :1]).expand(-1, past, -1)
+    frames = torch.cat([silence, stft], dim=1)[0]
+    size = past + stride + schedule.lookahead
+    frames = frames.unfold(0, size, stride).transpose(1, 2)
+    state = inverter.start(frames[:, : size - stride])
+    _, state = inverter.estimate(frames[:, size - stride :].abs(), state)
+    alone = type(estimates)(*(x.transpose(0, 1) for x in estimates))
+    _, state = inverter.synthesise(alone, state)
+    phasors = torch.view_as_complex(state.phasors[:, -stride:].contiguous())
+    phasors = phasors.flatten(0, 1) * inverter.config.centre_phasor().conj()
+    return (stft[0, : len(phasors)].abs() * phasors).unsqueeze(0)
 
 
 def main(arguments=None):
     """Print a table for each corpus."""
-    arguments = parse(arguments, __doc__)
+    arguments = parse(arguments, __doc__, "limits.json")
     if len(arguments.weights) != 1:
         raise SystemExit(f"expected one WEIGHTS, got {arguments.weights}.")
     torch.set_num_threads(arguments.threads)
@@ -136,18 +136,19 @@ def main(arguments=None):
     inverter = SpectrogramInverter(network.config, estimator=network)
     rows = defaultdict(lambda: defaultdict(list))
     for corpus, target in targets(arguments, network.config.sample_rate):
-        for name, made in partly_true(target, inverter).items():
+        for name, waveform in partly_true(target, inverter).items():
             rows[corpus][name].append(
-                inversion_metrics(made, target, network.config)
+                inversion_metrics(waveform, target, network.config)
             )
     results = {
         corpus: {
-            name: mean_and_interval(found) for name, found in table.items()
+            name: mean_and_interval(metrics) for name, metrics in table.items()
         }
         | {"utterances": len(table["as predicted"])}
         for corpus, table in rows.items()
     }
     print(markdown(results))
+    write_figures(arguments.json, results)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections import OrderedDict
 
 import torch
 
-from speechbrain_phaseinv.estimation.derivatives import PhaseDerivatives
+from speechbrain_phaseinv.estimation import Estimates, Schedule
 
 # Frames that go through the layers together when no gradient is wanted: of a
 # few sizes tried, the fastest.
@@ -87,12 +87,12 @@ class MasuyamaNet(torch.nn.Module):
     >>> net = MasuyamaNet(config)
     >>> sum(p.numel() for p in net.parameters())
     411650
-    >>> derivatives, state = net(torch.randn(2, 10, 257))
-    >>> derivatives.time.shape
-    torch.Size([2, 10, 257])
+    >>> estimates, state = net(torch.randn(2, 10, 257))
+    >>> estimates.time.shape
+    torch.Size([2, 10, 1, 257])
     """
 
-    lookahead = 0
+    schedule = Schedule(stride=1, lookahead=0, offsets=(0,))
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class MasuyamaNet(torch.nn.Module):
         self.frequency = _network(history + 1, channels, kernel_size)
 
     def forward(self, log_magnitude, state=None):
-        """Derivatives of the frames given; see `PhaseDerivativeNet`.
+        """Estimates of the next frames; see `PhaseDerivativeNet`.
 
         Arguments
         ---------
@@ -123,8 +123,8 @@ class MasuyamaNet(torch.nn.Module):
 
         Returns
         -------
-        derivatives : PhaseDerivatives
-            [batch, time, freq].
+        estimates : Estimates
+            [batch, time, 1, freq].
         state : torch.Tensor, [batch, history, freq]
             The last log-magnitudes.
         """
@@ -144,10 +144,8 @@ class MasuyamaNet(torch.nn.Module):
         ]
         time, frequency = torch.cat(pieces, dim=2).to(frames).unbind(1)
         confidence = torch.full_like(time, math.log(self.coupling))
-        derivatives = PhaseDerivatives(
-            time, frequency, frequency_confidence=confidence
-        )
-        return derivatives, frames[:, frames.shape[1] - self.history :]
+        estimates = Estimates.single(time, frequency, None, confidence)
+        return estimates, frames[:, frames.shape[1] - self.history :]
 
 
 def _network(frames, channels, kernel_size):

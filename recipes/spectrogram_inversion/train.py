@@ -3,50 +3,43 @@
 
     python train.py ../../hparams/train.yaml --data_folder /path/to/speech
 
-Two stages in one run. For its first steps the network learns the derivatives
-of the true phase. From then on it learns through the whole inverter: excerpts
-are inverted, rollout after rollout, each going on from the phase that the
-last one left behind, and the resynthesised waveform's magnitudes, at several
-resolutions, are compared with those of the recording.
+Two stages in one run. In its first updates the network learns the derivatives
+of the true phase. From then on it learns through the inverter's own step:
+each rollout inverts the next frames of an excerpt, from the state that the
+last one left, and the magnitudes of its waveform, at several resolutions, are
+compared with the recording's.
 
 Start reading at the bottom.
 """
 
-import logging
+# ruff: noqa: E402
 import sys
 from functools import cached_property
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import speechbrain as sb
 import torch
-from audio import ExcerptDataset, UtteranceDataset, collate
-from hyperpyyaml import load_hyperpyyaml
-from metrics import inversion_metrics, mean_and_interval, write_samples
-from muon import Muon
-from prepare import data_root, prepare
-from speechbrain.utils.distributed import if_main_process, run_on_main
-from speechbrain.utils.train_logger import TensorboardLogger
+from common.audio import datasets
+from common.prepare import prepare_data
+from common.training import MuonBrain, experiment, fit
+from speechbrain.utils.distributed import run_on_main
 
-from speechbrain_phaseinv.estimation.derivatives import phase_derivatives
+from speechbrain_phaseinv import SpectrogramInverter, analysis, synthesis
+from speechbrain_phaseinv.estimation.derivatives import (
+    PhaseDerivatives,
+    phase_derivatives,
+)
 from speechbrain_phaseinv.estimation.network import PhaseDerivativeNet
-from speechbrain_phaseinv.integration import recursion
-from speechbrain_phaseinv.integration.least_squares import log_magnitude
-from speechbrain_phaseinv.integration.passes import arrange
-from speechbrain_phaseinv.integration.refinement import Heard, refine, silence
-from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.losses import derivative_loss
 from speechbrain_phaseinv.pretrained import load_pretrained, save_pretrained
-from speechbrain_phaseinv.stft import (
-    analysis,
-    overlap_add_step,
-    synthesis_flush,
-)
-
-logger = logging.getLogger(__name__)
 
 
-class PhaseBrain(sb.Brain):
+class PhaseBrain(MuonBrain):
     """Trains a `PhaseDerivativeNet`; an update is one rollout."""
+
+    criterion = "sc"
 
     def fit_batch(self, batch):
         """Invert a batch of excerpts, with an update after each rollout.
@@ -70,42 +63,27 @@ class PhaseBrain(sb.Brain):
     def begin_excerpts(self, waveform):
         """Analyse excerpts; the first rollout begins with the true phase."""
         stft = analysis(waveform, self.stft)
-        magnitude = self.given(stft)
-        network = self.hparams.network
-        # The first frames hang over the excerpt's border: context only.
-        trimmed = -(-self.stft.trim // self.stft.hop_length)
-        known = self.hparams.edge_frames + network.history + 1
-        start = max(known, self.overlap + trimmed)
         # Some recordings have one, which would drown all else in the objective.
         self.offset = waveform.mean(1, keepdim=True)
         self.waveform = waveform
         self.target = stft
-        self.magnitude = magnitude
-        self.log_magnitude = log_magnitude(magnitude)
+        self.magnitude = self.input_magnitude(stft)
         sound = waveform - self.offset
         self.level = sound.square().mean(1).sqrt() + 1e-4
         # With or without a hop of delay, by turns.
-        self.delay = 0
-        if getattr(network, "provisional", False):
-            delays = self.hparams.delays
-            turn = self.optimizer_step // self.hparams.rollouts
-            self.delay = delays[turn % len(delays)]
-        # The rollout's first frame; the first that the network has not seen;
-        # the network's state.
-        self.position = start
-        self.fed = start - self.reanswered
-        history = slice(self.fed - network.history, self.fed)
-        self.state = self.log_magnitude[:, history]
-        # What true frames leave for the ones to come.
-        past = slice(0, start)
-        phasor = stft[:, past] / stft[:, past].abs().clamp_min(1e-20)
-        phasor = phasor * self.stft.centre_phasor(device=phasor.device)
-        size = magnitude[:, past]
-        before = silence(size[:, 0], self.stft)
-        _, frames, self.heard = refine(
-            phasor, size, self.stft, before, 0, start
-        )
-        self.made, self.synthesis = overlap_add_step(frames, self.stft)
+        turn = self.optimizer_step // self.hparams.rollouts
+        self.inverter = self.inverters[turn % len(self.inverters)]
+        # The first frames hang over the excerpt's border: context only.
+        trimmed = -(-self.stft.trim // self.stft.hop_length)
+        context = self.hparams.edge_frames + self.hparams.network.history + 1
+        start = max(context, self.overlap + trimmed)
+        self.seen = start + self.inverter.schedule.delay
+        past = torch.polar(self.magnitude, stft.angle())[:, : self.seen]
+        self.state = self.inverter.start(past)
+        # What has come out so far, were its phases true.
+        samples = self.state.position * self.stft.hop_length - self.stft.trim
+        committed = past[:, : self.state.position]
+        self.output = synthesis(committed, self.stft, samples)
 
     def compute_forward(self, batch, stage):
         """One rollout (training), or a whole inversion (evaluation).
@@ -113,72 +91,40 @@ class PhaseBrain(sb.Brain):
         Arguments
         ---------
         batch : torch.Tensor, [batch, samples]
-            In training, what `begin_excerpts` was given.
+            In training, the argument of `begin_excerpts`.
         stage : sb.Stage
             TRAIN, VALID or TEST.
 
         Returns
         -------
         predictions : dict
-            "waveform", and in training "derivatives", "start" and "stop".
+            "waveform", and in training "estimates" and "position", the first
+            frame that the rollout emitted.
         """
         if stage != sb.Stage.TRAIN:
             batch = batch.to(self.device)
-            magnitude = self.given(analysis(batch, self.stft))
+            magnitude = self.input_magnitude(analysis(batch, self.stft))
             inverter = SpectrogramInverter(
                 self.stft, estimator=self.hparams.network
             )
             return {"waveform": inverter(magnitude, length=batch.shape[1])}
-        network = self.hparams.network
-        start = self.position
-        stop = start + self.hparams.rollout_frames
-        ahead = stop + network.lookahead - self.reanswered
-        derivatives, self.state = self.modules.network(
-            self.log_magnitude[:, self.fed : ahead], self.state
-        )
+        position, seen = self.state.position, self.seen
+        self.seen += self.hparams.rollout_frames
+        new = self.magnitude[:, seen : self.seen]
+        estimates, state = self.inverter.estimate(new, self.state)
         # The solver and all angles stay in single precision under autocast.
-        with torch.autocast(self.log_magnitude.device.type, enabled=False):
-            again = getattr(network, "again", False)
-            seen = slice(start - 1 - self.reanswered - again, ahead)
-            stride = getattr(network, "stride", 1)
-            passes = arrange(
-                derivatives,
-                self.magnitude[:, seen],
-                self.log_magnitude[:, seen],
-                network.power,
-                stride,
-            )
-            _, frames, self.heard = recursion.run(
-                passes,
-                self.stft,
-                getattr(network, "refinements", 0),
-                stride,
-                self.delay,
-                self.heard,
-            )
-            made, synthesis = overlap_add_step(
-                frames, self.stft, self.synthesis
-            )
-            # The hops before, those of the rollout, and one that is pending.
-            context = self.overlap * self.stft.hop_length
-            pending = synthesis_flush(self.stft, synthesis)
-            waveform = torch.cat(
-                [
-                    self.made[:, -context:],
-                    made,
-                    pending[:, : self.stft.hop_length],
-                ],
-                dim=1,
-            )
-        self.made = made.detach()
-        self.heard = Heard(*(x.detach() for x in self.heard))
-        self.synthesis = synthesis._replace(signal=synthesis.signal.detach())
-        self.position, self.fed = stop, ahead
+        with torch.autocast(new.device.type, enabled=False):
+            output, state = self.inverter.synthesise(estimates, state)
+            # The hops before, the rollout's hops, and one that is pending.
+            hop = self.stft.hop_length
+            pending = self.inverter.pending(state)[:, :hop]
+            before = self.output[:, -self.overlap * hop :]
+            waveform = torch.cat([before, output, pending], dim=1)
+        self.output, self.state = output.detach(), state.detach()
         return {
             "waveform": waveform,
-            "derivatives": derivatives,
-            "start": start,
-            "stop": stop,
+            "estimates": estimates,
+            "position": position,
         }
 
     def compute_objectives(self, predictions, batch, stage):
@@ -198,46 +144,39 @@ class PhaseBrain(sb.Brain):
         loss : torch.Tensor, scalar
         """
         if stage != sb.Stage.TRAIN:
-            return self.evaluate_metrics(predictions["waveform"], batch, stage)
-        with torch.autocast(self.log_magnitude.device.type, enabled=False):
+            metrics = self.evaluate_waveform(
+                predictions["waveform"], batch, self.stft, stage
+            )
+            return torch.tensor(metrics["sc"])
+        with torch.autocast(self.magnitude.device.type, enabled=False):
             loss = self.derivative_objective(predictions)
             if self.optimizer_step < self.hparams.derivative_steps:
                 return loss
             loss = self.hparams.derivative_weight * loss
-            return loss + self.magnitude_objective(predictions["waveform"])
+            return loss + self.magnitude_objective(
+                predictions["waveform"], predictions["position"]
+            )
 
     def derivative_objective(self, predictions):
-        """Errors of the derivatives, weighted by the root magnitude."""
-        found = predictions["derivatives"]
-        start = predictions["start"] - self.reanswered
-        stop = predictions["stop"] - self.reanswered
-        loss = self.derivative_error(found, start, stop)
-        if found.ahead is not None:
-            ahead = self.derivative_error(found.ahead, start + 1, stop + 1)
-            loss = (loss + ahead) / 2
-        if found.again is not None:
-            stride = self.hparams.network.stride
-            again = self.derivative_error(
-                found.again, start - 1, stop - 1, stride
-            )
-            loss = (2 * loss + again) / 3
-        return loss
-
-    def derivative_error(self, derivatives, start, stop, step=1):
-        """That of both derivatives, of the frames from start to stop."""
+        """Errors of all estimates, weighted by the root magnitude."""
+        estimates = predictions["estimates"]
+        frames = self.inverter.schedule.frames(
+            estimates.time.shape[1], predictions["position"]
+        ).flatten()
         # One frame more: its derivative over time needs the one before.
-        target = phase_derivatives(self.target[:, start - 1 : stop], self.stft)
-        target = target._replace(
-            time=target.time[:, 1::step],
-            frequency=target.frequency[:, 1::step],
+        first = frames.min() - 1
+        target = phase_derivatives(
+            self.target[:, first : frames.max() + 1], self.stft
         )
-        weight = self.magnitude[:, start:stop:step].sqrt()
-        return sum(derivative_loss(derivatives, target, weight))
+        target = PhaseDerivatives(*(x[:, frames - first] for x in target))
+        predicted = PhaseDerivatives(*(x.flatten(1, 2) for x in estimates[:2]))
+        weight = self.magnitude[:, frames].sqrt()
+        return sum(derivative_loss(predicted, target, weight))
 
-    def magnitude_objective(self, waveform):
+    def magnitude_objective(self, waveform, position):
         """Magnitudes of the resynthesised rollout, at all resolutions."""
         # A frame begins half a window before its centre.
-        first = (self.position - self.hparams.rollout_frames) - self.overlap
+        first = position - self.overlap
         begin = first * self.stft.hop_length - self.stft.trim
         target = self.waveform[:, begin : begin + waveform.shape[1]]
         total = 0
@@ -253,141 +192,39 @@ class PhaseBrain(sb.Brain):
             total = total + self.hparams.compressed_weight * loss.compressed
         return total / len(self.hparams.resolutions)
 
-    def evaluate_metrics(self, waveform, batch, stage):
-        """Keep an utterance's metrics and, of the first, samples."""
-        count = len(self.metrics)
-        limit = self.hparams.perceptual_utterances
-        perceptual = stage == sb.Stage.TEST or count < limit
-        metrics = inversion_metrics(waveform, batch, self.stft, perceptual)
-        self.metrics.append(metrics)
-        if count < self.hparams.samples and if_main_process():
-            epoch = self.hparams.epoch_counter.current
-            name = "test" if stage == sb.Stage.TEST else f"{epoch:03d}"
-            folder = Path(self.hparams.output_folder, "samples", name)
-            write_samples(folder, str(count), waveform, batch, self.stft)
-            if self.tensorboard is not None:
-                self.tensorboard.log_audio(
-                    f"{name}/{count}", waveform.cpu(), self.stft.sample_rate
-                )
-        return torch.tensor(metrics["sc"])
+    @staticmethod
+    def is_matrix(name, parameter):
+        """All matrices but the last layer's.
 
-    def on_stage_start(self, stage, epoch=None):
-        """Start the list of an evaluation's metrics."""
-        self.metrics = []
-
-    def on_stage_end(self, stage, stage_loss, epoch=None):
-        """Log; keep the checkpoint of the lowest spectral convergence."""
-        if stage == sb.Stage.TRAIN:
-            self.train_loss = stage_loss
-            return
-        table = mean_and_interval(self.metrics)
-        stats = {name: round(mean, 4) for name, (mean, _) in table.items()}
-        if stage == sb.Stage.VALID:
-            self.log_stats(
-                {"epoch": epoch, "steps": self.optimizer_step},
-                train_stats={"loss": self.train_loss},
-                valid_stats=stats,
-            )
-            self.checkpointer.save_and_keep_only(
-                meta=stats, min_keys=["sc"], num_to_keep=2
-            )
-        else:
-            self.log_stats(
-                {"epoch loaded": self.hparams.epoch_counter.current},
-                test_stats=stats,
-            )
-
-    def log_stats(self, meta, **stats):
-        """To the log file and, if it is wanted, to TensorBoard."""
-        self.hparams.train_logger.log_stats(meta, **stats)
-        if self.tensorboard is not None:
-            self.tensorboard.log_stats(meta, **stats)
-            if self.tensorboard.writer is not None:  # the main process
-                self.tensorboard.writer.flush()
-
-    @cached_property
-    def tensorboard(self):
-        """TensorBoard's logger, or None."""
-        folder = getattr(self.hparams, "tensorboard_folder", None)
-        return None if folder is None else TensorboardLogger(folder)
-
-    def init_optimizers(self):
-        """Muon for the matrices, AdamW for biases and the last layer.
-
-        The last layer's rows mean different things, each with a scale of its
-        own; AdamW finds those.
+        Its rows mean different things, each with a scale of its own, which
+        AdamW adapts to.
         """
-        matrices, others = [], []
-        for name, p in self.hparams.network.named_parameters():
-            inner = p.dim() > 1 and "last" not in name.split(".")
-            (matrices if inner else others).append(p)
-        self.optimizers_dict = {
-            "muon": Muon(
-                matrices,
-                lr=self.hparams.lr_muon,
-                weight_decay=self.hparams.weight_decay,
-            ),
-            "adamw": torch.optim.AdamW(
-                others, lr=self.hparams.lr, betas=(0.9, 0.98)
-            ),
-        }
-        for optimizer in self.optimizers_dict.values():
-            for group in optimizer.param_groups:
-                group["peak_lr"] = group["lr"]
-        if self.checkpointer is not None:
-            for name, optimizer in self.optimizers_dict.items():
-                self.checkpointer.add_recoverable(name, optimizer)
+        return parameter.dim() > 1 and "last" not in name.split(".")
 
-    def on_fit_batch_start(self, batch, should_step):
-        """Learning rate: a short rise, then a cosine down to nearly zero."""
-        step = torch.tensor(float(self.optimizer_step))
-        share = (step / max(self.total_steps, 1)).clamp(0, 1)
-        factor = 0.01 + 0.99 * (1 + torch.cos(torch.pi * share)) / 2
-        factor = factor * ((step + 1) / self.hparams.warmup_steps).clamp(0, 1)
-        for optimizer in self.optimizers_dict.values():
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak_lr"] * factor.item()
-
-    def optimizers_step(self):
-        """Leave out an update whose gradient is not finite.
-
-        Once in some thousand rollouts the predictions for a bin cancel so
-        nearly that the direction of their sum has no slope to speak of. In
-        half precision the gradient's scaler sees to that.
-        """
-        if not self.scaler.is_enabled():
-            gradients = [
-                p.grad
-                for p in self.hparams.network.parameters()
-                if p.grad is not None
-            ]
-            norm = torch.nn.utils.get_total_norm(gradients)
-            if not torch.isfinite(norm):
-                logger.warning("Update %d left out.", self.optimizer_step)
-                self.zero_grad()
-                self.optimizer_step += 1
-                return
-        super().optimizers_step()
-
-    def given(self, stft):
+    def input_magnitude(self, stft):
         """The magnitudes to invert: the true ones, or what a front end, such
         as a mel spectrogram and its inversion, makes of them."""
         front_end = getattr(self.hparams, "front_end", None)
         magnitude = stft.abs()
         return magnitude if front_end is None else front_end(magnitude)
 
+    @cached_property
+    def inverters(self):
+        """One; of a network that estimates its look-ahead frame, two."""
+        network, trained = self.hparams.network, self.modules.network
+        # Where processes share gradients, the network is in a wrapper.
+        for name in ("schedule", "power", "refinements"):
+            if hasattr(network, name) and not hasattr(trained, name):
+                setattr(trained, name, getattr(network, name))
+        delays = [network.schedule.lookahead]
+        if network.schedule.estimates_lookahead:
+            delays = self.hparams.delays
+        return [SpectrogramInverter(self.stft, x, trained) for x in delays]
+
     @property
     def stft(self):
         """The STFT that is inverted."""
         return self.hparams.stft
-
-    @property
-    def reanswered(self):
-        """Frames of a pass, already heard, that are answered for anew."""
-        return int(
-            getattr(self.hparams.network, "provisional", False)
-            and self.delay == 0
-        )
 
     @property
     def overlap(self):
@@ -396,95 +233,34 @@ class PhaseBrain(sb.Brain):
 
 
 def warm_start(network, source):
-    """Take over what fits of other trained weights.
+    """Copy the channels that a network shares with other trained weights.
 
-    The first layer's channels come in the same order for every operating
-    point, and so do the last layer's: those in common are copied.
+    The channels of the first layer and of the last one come in the same order
+    for every operating point.
     """
-    given = load_pretrained(source).state_dict()
+    other = load_pretrained(source).state_dict()
     own = network.state_dict()
-    for name in own.keys() & given.keys():
-        shapes = zip(own[name].shape, given[name].shape)
+    for name in own.keys() & other.keys():
+        shapes = zip(own[name].shape, other[name].shape)
         common = tuple(slice(min(sizes)) for sizes in shapes)
-        own[name][common] = given[name][common]
+        own[name][common] = other[name][common]
     network.load_state_dict(own)
 
 
-if __name__ == "__main__":
-    # Numbers of 1e-40, common where gates saturate or weights vanish, take a
-    # processor many times longer than others, and mean nothing here.
-    torch.set_flush_denormal(True)
-    hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
-    sb.utils.distributed.ddp_init_group(run_opts)
-    with open(hparams_file, encoding="utf-8") as fin:
-        hparams = load_hyperpyyaml(fin, overrides)
-    sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
-    )
-    run_on_main(
-        prepare,
-        kwargs={
-            "data_folder": hparams["data_folder"],
-            "save_folder": hparams["save_folder"],
-            "layout": hparams["layout"],
-            "skip_prep": hparams["skip_prep"],
-        },
-    )
-    root = data_root(hparams["data_folder"])
-    tables = Path(hparams["save_folder"])
-    rate = hparams["sample_rate"]
-    train_data = ExcerptDataset(
-        tables / "train.json",
-        root,
-        rate,
-        hparams["excerpt_samples"],
-        hparams["augment"],
-    )
-    valid_data = UtteranceDataset(tables / "valid.json", root, rate)
-    for name, data in (("training", train_data), ("validation", valid_data)):
-        if len(data) == 0:
-            raise ValueError(
-                f"{hparams['data_folder']} has no recordings for {name}."
-            )
-    test_data = UtteranceDataset(tables / "test.json", root, rate)
-
-    if hparams["warm_start"] is not None:
-        warm_start(hparams["network"], hparams["warm_start"])
-    brain = PhaseBrain(
-        modules=hparams["modules"],
-        hparams=hparams,
-        run_opts=run_opts,
-        checkpointer=hparams["checkpointer"],
-    )
-    train_loader = brain.make_dataloader(
-        train_data,
-        stage=sb.Stage.TRAIN,
-        batch_size=hparams["batch_size"],
-        shuffle=True,
-        drop_last=len(train_data) >= hparams["batch_size"],
-        collate_fn=collate,
-    )
-    # A rollout is an update; so the schedule knows its own length.
-    updates = len(train_loader) * hparams["rollouts"]
-    brain.total_steps = hparams["number_of_epochs"] * updates
-    if hparams["max_updates"] is not None:
-        brain.total_steps = min(brain.total_steps, hparams["max_updates"])
-        brain.optimizer_step_limit = brain.total_steps
-    one = {"batch_size": 1, "collate_fn": collate}
-
-    # Resumes by itself from the last checkpoint in save_folder.
-    brain.fit(
-        hparams["epoch_counter"],
-        train_loader,
-        valid_data,
-        valid_loader_kwargs=one,
-    )
-    # Loads the best checkpoint, which then is exported.
-    brain.on_evaluate_start(min_key="sc")
-    if not hparams["skip_test"]:
-        brain.evaluate(test_data, min_key="sc", test_loader_kwargs=one)
+def main(argv=None):
+    """Train, test and export, as the options say."""
+    argv = sys.argv[1:] if argv is None else argv
+    with experiment(argv, __file__, prepare_data) as (hparams, run_opts):
+        data = datasets(hparams, hparams["augment"])
+        if hparams["warm_start"] is not None:
+            warm_start(hparams["network"], hparams["warm_start"])
+        brain = PhaseBrain(
+            modules=hparams["modules"],
+            hparams=hparams,
+            run_opts=run_opts,
+            checkpointer=hparams["checkpointer"],
+        )
+    fit(brain, *data, updates_per_batch=hparams["rollouts"])
     # Any other network stays in its checkpoint.
     if isinstance(hparams["network"], PhaseDerivativeNet):
         run_on_main(
@@ -494,3 +270,10 @@ if __name__ == "__main__":
                 "folder": Path(hparams["output_folder"], "pretrained"),
             },
         )
+
+
+if __name__ == "__main__":
+    # Numbers of 1e-40, common where gates saturate or weights vanish, take a
+    # processor many times longer than others, and mean nothing here.
+    torch.set_flush_denormal(True)
+    main()

@@ -7,7 +7,8 @@ NAME is a packaged vocoder or a folder like one; it says which transform is
 taken of the recordings of the test split (or another, with --split). All
 methods get the same spectrograms and one thread; the clock counts CPU time
 from the spectrogram to the waveform. Before PESQ both signals are resampled
-to 16 kHz. Griffin-Lim is torchaudio's, random phases from seed 0.
+to 16 kHz. Griffin-Lim is torchaudio's, random phases from seed 0. The figures
+of each recording also go into a JSON file.
 """
 
 # The threads have to be set before the libraries are imported.
@@ -17,19 +18,21 @@ import os
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
-import argparse
-import json
 import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 import torch
 import torchaudio
-
-# The data are read as in the other recipe.
-sys.path.append(str(Path(__file__).parents[2] / "spectrogram_inversion"))
-
-from audio import split_recordings
+from common.audio import SplitRecordings
+from common.evaluation import (
+    add_data_options,
+    argument_parser,
+    progress,
+    write_figures,
+)
 
 from speechbrain_phaseinv.evaluation import summary
 from speechbrain_phaseinv.evaluation.evaluate import score
@@ -121,29 +124,31 @@ def evaluate(arguments):
     torch.set_num_threads(1)
     mels, linears, mel = vocoders(arguments)
     rows, warm = [], set()
-    for name, corpus, target in split_recordings(
+    recordings = SplitRecordings(
         arguments.data_folder,
         arguments.split,
         mel.stft.sample_rate,
         arguments.layout,
         arguments.limit,
-    ):
+        arguments.corpora,
+    )
+    for name, corpus, target in progress(recordings, arguments):
         samples = target.shape[1]
         magnitude = analysis(target, mel.stft).abs()
-        given = ((mels, log_mel(magnitude, mel)), (linears, magnitude))
-        for table, spectrogram in given:
+        inputs = ((mels, log_mel(magnitude, mel)), (linears, magnitude))
+        for table, spectrogram in inputs:
             for method, vocode in table.items():
                 if method not in warm:
                     vocode(spectrogram, samples)
                     warm.add(method)
                 start = time.process_time()
-                made = vocode(spectrogram, samples)
+                waveform = vocode(spectrogram, samples)
                 seconds = time.process_time() - start
                 row = {"method": method, "file": name, "corpus": corpus}
                 row["real_time_factor"] = (
                     seconds * mel.stft.sample_rate / samples
                 )
-                row.update(score(target, made, mel.stft, SCORES))
+                row.update(score(target, waveform, mel.stft, SCORES))
                 rows.append(row)
     return rows
 
@@ -155,21 +160,16 @@ def tables(rows):
     for corpus in [*corpora, "all"]:
         mine = [row for row in rows if corpus in (row["corpus"], "all")]
         files = len({row["file"] for row in mine})
-        found = summary.summarise(mine, SCORES)
+        means = summary.summarise(mine, SCORES)
         lines += ["", f"{corpus}, {files} recordings", ""]
-        lines += [summary.summary_table(found, SCORES)]
+        lines += [summary.summary_table(means, SCORES)]
     return "\n".join(lines)
 
 
 def parse(arguments=None):
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--data_folder", required=True)
-    parser.add_argument("--layout", default="auto")
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--limit", type=int, help="recordings per corpus")
+    parser = argument_parser(__doc__, "results/evaluation.json")
+    add_data_options(parser)
     parser.add_argument("--mel", default="mel80-22050")
     parser.add_argument("--linear", default="linear-22050")
     parser.add_argument("--griffin_lim", type=int, nargs="*", default=[32, 100])
@@ -179,17 +179,15 @@ def parse(arguments=None):
         default=[""],
         help="only those with one of these words in their names",
     )
-    parser.add_argument("--json", help="write all rows to this file too")
     return parser.parse_args(arguments)
 
 
 def main(arguments=None):
-    """Evaluate and print."""
+    """Evaluate, print the tables and write the figures."""
     arguments = parse(arguments)
     rows = evaluate(arguments)
     print(tables(rows))
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(rows, indent=1))
+    write_figures(arguments.json, rows)
 
 
 if __name__ == "__main__":

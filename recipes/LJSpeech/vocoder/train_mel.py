@@ -3,38 +3,41 @@
 
     python train_mel.py ../../../hparams/vocoder_mel.yaml --data_folder SPEECH
 
-The first of two steps: it learns from magnitudes alone. Of excerpts, the
-log-mels go in, and what comes out is compared with the magnitudes that they
-were made of. README.md has the second step, which adapts the phase network.
+The first of two steps, which learns from magnitudes alone: the network sees the
+log-mels of excerpts, and its output is compared with the magnitudes of the
+excerpts. The run ends with a folder that `PhaseInversionVocoder.from_hparams`
+takes. README.md has the second step, which adapts the phase network.
 
 Start reading at the bottom.
 """
 
+# ruff: noqa: E402
+import shutil
 import sys
+from dataclasses import fields
+from functools import cached_property
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import speechbrain as sb
 import torch
-from hyperpyyaml import load_hyperpyyaml
+from common.audio import datasets
+from common.prepare import prepare_data
+from common.training import MuonBrain, experiment, fit
+from hyperpyyaml import resolve_references
 from speechbrain.utils.distributed import run_on_main
 
-# The data and the optimizer are those of the other recipe.
-sys.path.append(str(Path(__file__).parents[2] / "spectrogram_inversion"))
-
-from audio import ExcerptDataset, UtteranceDataset, collate  # noqa: E402
-from muon import Muon  # noqa: E402
-from prepare import data_root, prepare  # noqa: E402
-
-from speechbrain_phaseinv.mel import log_mel  # noqa: E402
-from speechbrain_phaseinv.pretrained import save_weights  # noqa: E402
-from speechbrain_phaseinv.stft import analysis  # noqa: E402
+from speechbrain_phaseinv import SpectrogramInverter, analysis
+from speechbrain_phaseinv.mel import log_mel
+from speechbrain_phaseinv.pretrained import FOLDER, save_weights
 
 
-class MelBrain(sb.Brain):
+class MelBrain(MuonBrain):
     """Trains a `MelInversionNet`."""
 
     def compute_forward(self, batch, stage):
-        """Magnitudes, and what is made of their mel bands.
+        """Magnitudes, and their estimate from mel bands.
 
         Arguments
         ---------
@@ -70,6 +73,8 @@ class MelBrain(sb.Brain):
         loss : torch.Tensor, scalar
         """
         target, estimate = predictions["target"], predictions["estimate"]
+        if stage != sb.Stage.TRAIN:
+            self.evaluate_magnitude(estimate, batch, stage)
         energy = target.square().mean((1, 2)) + 1e-8
         error = (estimate - target).square().mean((1, 2))
         convergence = (error / energy + 1e-5).log().mean() / 2
@@ -83,117 +88,93 @@ class MelBrain(sb.Brain):
             + self.hparams.compressed_weight * compressed
         )
 
-    def on_stage_end(self, stage, stage_loss, epoch=None):
-        """Log; keep the checkpoint of the lowest loss."""
-        if stage == sb.Stage.TRAIN:
-            self.train_loss = stage_loss
-        elif stage == sb.Stage.VALID:
-            self.hparams.train_logger.log_stats(
-                {"epoch": epoch, "steps": self.optimizer_step},
-                train_stats={"loss": self.train_loss},
-                valid_stats={"loss": stage_loss},
-            )
-            self.checkpointer.save_and_keep_only(
-                meta={"loss": stage_loss}, min_keys=["loss"]
-            )
-        else:
-            self.hparams.train_logger.log_stats(
-                {"epoch loaded": self.hparams.epoch_counter.current},
-                test_stats={"loss": stage_loss},
-            )
+    def evaluate_magnitude(self, estimate, batch, stage):
+        """Measure the speech of estimated magnitudes, by packaged weights."""
+        inverter = self.inverter.to(self.device)
+        waveform = inverter(estimate.float(), length=batch.shape[1])
+        self.evaluate_waveform(waveform, batch, inverter.config, stage)
 
-    def init_optimizers(self):
-        """Muon for the layers' matrices, AdamW for all else."""
-        matrices, others = [], []
-        for name, p in self.hparams.network.named_parameters():
-            inner = name.endswith("weight")
-            (matrices if inner else others).append(p)
-        self.optimizers_dict = {
-            "muon": Muon(
-                matrices,
-                lr=self.hparams.lr_muon,
-                weight_decay=self.hparams.weight_decay,
-            ),
-            "adamw": torch.optim.AdamW(
-                others, lr=self.hparams.lr, betas=(0.9, 0.98)
-            ),
-        }
-        for optimizer in self.optimizers_dict.values():
-            for group in optimizer.param_groups:
-                group["peak_lr"] = group["lr"]
-        for name, optimizer in self.optimizers_dict.items():
-            self.checkpointer.add_recoverable(name, optimizer)
+    @cached_property
+    def inverter(self):
+        """What turns magnitudes into speech, as in the packaged vocoder."""
+        return SpectrogramInverter(self.hparams.mel.stft, refinements=2)
 
-    def on_fit_batch_start(self, batch, should_step):
-        """Learning rate: a short rise, then a cosine down to nearly zero."""
-        step = torch.tensor(float(self.optimizer_step))
-        share = (step / max(self.total_steps, 1)).clamp(0, 1)
-        factor = 0.01 + 0.99 * (1 + torch.cos(torch.pi * share)) / 2
-        factor = factor * ((step + 1) / self.hparams.warmup_steps).clamp(0, 1)
-        for optimizer in self.optimizers_dict.values():
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak_lr"] * factor.item()
+    @staticmethod
+    def is_matrix(name, parameter):
+        """The layers' weights."""
+        return name.endswith("weight")
+
+
+def save_vocoder(hparams, folder):
+    """Write a folder that `PhaseInversionVocoder.from_hparams` takes.
+
+    It is the packaged vocoder of mels with this run's transform, bands and
+    weights.
+
+    Arguments
+    ---------
+    hparams : dict
+        The run's hyperparameters.
+    folder : Path
+        Where `hyperparams.yaml` and `front_end.ckpt` go.
+    """
+    folder.mkdir(exist_ok=True)
+    shutil.copy(folder.parent / "front_end.ckpt", folder)
+    network = ("channels", "blocks", "bin_channels", "history", "n_iter")
+    mel = hparams["mel"]
+    values = {
+        **{key: hparams[key] for key in ("sample_rate", "n_fft", "hop_length")},
+        "stft": _settings(mel.stft, ("sample_rate", "n_fft", "hop_length")),
+        "mel": _settings(mel, ("stft",)),
+        "front_end": {key: hparams[key] for key in network},
+        # Where no packaged weights serve the transform, the gradient theorem.
+        "inverter": {"estimator": "auto"},
+    }
+    packaged = FOLDER / "mel80-22050" / "hyperparams.yaml"
+    with open(packaged, encoding="utf-8") as file:
+        text = resolve_references(file, values).read()
+    lines = [
+        "# A vocoder of a run of train_mel.py:",
+        f"# PhaseInversionVocoder.from_hparams({str(folder)!r}).",
+    ]
+    body = [x for x in text.splitlines() if not x.startswith("#")]
+    text = "\n".join([*lines, *body]) + "\n"
+    (folder / "hyperparams.yaml").write_text(text, encoding="utf-8")
+
+
+def _settings(config, excluded):
+    """The fields of a configuration as YAML writes them."""
+    values = {x.name: getattr(config, x.name) for x in fields(config)}
+    return {
+        # HyperPyYAML reads a tuple from its text.
+        name: str(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if name not in excluded
+    }
+
+
+def export(hparams):
+    """Write the weights, for the second step, and a whole vocoder."""
+    output = Path(hparams["output_folder"])
+    save_weights(hparams["network"], output / "front_end.ckpt")
+    save_vocoder(hparams, output / "vocoder")
+
+
+def main(argv=None):
+    """Train, test and export, as the options say."""
+    argv = sys.argv[1:] if argv is None else argv
+    with experiment(argv, __file__, prepare_data) as (hparams, run_opts):
+        data = datasets(hparams)
+        brain = MelBrain(
+            modules=hparams["modules"],
+            hparams=hparams,
+            run_opts=run_opts,
+            checkpointer=hparams["checkpointer"],
+        )
+    fit(brain, *data)
+    run_on_main(export, args=[hparams])
 
 
 if __name__ == "__main__":
     torch.set_flush_denormal(True)
-    hparams_file, run_opts, overrides = sb.parse_arguments(sys.argv[1:])
-    sb.utils.distributed.ddp_init_group(run_opts)
-    with open(hparams_file, encoding="utf-8") as fin:
-        hparams = load_hyperpyyaml(fin, overrides)
-    sb.create_experiment_directory(
-        experiment_directory=hparams["output_folder"],
-        hyperparams_to_save=hparams_file,
-        overrides=overrides,
-    )
-    run_on_main(
-        prepare,
-        kwargs={
-            "data_folder": hparams["data_folder"],
-            "save_folder": hparams["save_folder"],
-            "layout": hparams["layout"],
-            "skip_prep": hparams["skip_prep"],
-        },
-    )
-    root = data_root(hparams["data_folder"])
-    tables = Path(hparams["save_folder"])
-    rate = hparams["sample_rate"]
-    train_data = ExcerptDataset(
-        tables / "train.json", root, rate, hparams["excerpt_samples"]
-    )
-    valid_data = UtteranceDataset(tables / "valid.json", root, rate)
-    brain = MelBrain(
-        modules=hparams["modules"],
-        hparams=hparams,
-        run_opts=run_opts,
-        checkpointer=hparams["checkpointer"],
-    )
-    train_loader = brain.make_dataloader(
-        train_data,
-        stage=sb.Stage.TRAIN,
-        batch_size=hparams["batch_size"],
-        shuffle=True,
-        drop_last=len(train_data) >= hparams["batch_size"],
-        collate_fn=collate,
-    )
-    # So the schedule knows its own length.
-    brain.total_steps = hparams["number_of_epochs"] * len(train_loader)
-    if hparams["max_updates"] is not None:
-        brain.total_steps = min(brain.total_steps, hparams["max_updates"])
-        brain.optimizer_step_limit = brain.total_steps
-    # Resumes by itself from the last checkpoint in save_folder.
-    brain.fit(
-        hparams["epoch_counter"],
-        train_loader,
-        valid_data,
-        valid_loader_kwargs={"batch_size": 1, "collate_fn": collate},
-    )
-    # Loads the best checkpoint, which then is exported.
-    brain.on_evaluate_start(min_key="loss")
-    run_on_main(
-        save_weights,
-        kwargs={
-            "module": hparams["network"],
-            "path": Path(hparams["output_folder"], "front_end.ckpt"),
-        },
-    )
+    main()

@@ -1,8 +1,8 @@
 """Recordings as other voices, microphones and places would have them.
 
-An inverter is given the magnitudes of any signal, so all of these are as good
-to learn from as the recordings themselves. Whether they help is in the
-recipe's README.
+An inverter has to invert the magnitudes of any signal, so all of these are as
+good to learn from as the recordings themselves. Whether they help is in
+spectrogram_inversion/NOTES.md.
 """
 
 import numpy as np

@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "test")
 EXTENSIONS = (".wav", ".flac", ".ogg", ".mp3")
+MANIFEST = "manifest.csv"
 LAYOUTS = ("librispeech", "ljspeech", "vctk", "csv", "folder")
 
 # LibriSpeech's own split, disjoint in speakers.
@@ -30,6 +31,7 @@ def prepare(
     valid_share=0.05,
     test_share=0.05,
     skip_prep=False,
+    needed=(),
 ):
     """Write train.json, valid.json and test.json.
 
@@ -39,7 +41,8 @@ def prepare(
         Root of the recordings, or a CSV manifest with the column "path" (or
         "wav"), relative to the manifest, and optionally "split" (train,
         valid, test; lines with any other are left out), "speaker" and "id"
-        (default: each path is one).
+        (default: each path is one). A folder with a manifest.csv is read by
+        it.
     save_folder : str
         Where the JSON files go. Those already there are kept.
     layout : str
@@ -50,6 +53,8 @@ def prepare(
         three speakers) where the data has no split of its own, or lacks one.
     skip_prep : bool
         Do nothing.
+    needed : sequence of str
+        Splits that may not be empty.
 
     Raises
     ------
@@ -57,7 +62,8 @@ def prepare(
         If there are no recordings.
     ValueError
         If the layout is unknown or not what it looks like, a manifest has no
-        column of paths, or two recordings have the same name.
+        column of paths, two recordings have the same name, or a split that is
+        needed is empty. Nothing is written then.
     """
     paths = {s: Path(save_folder) / f"{s}.json" for s in SPLITS}
     if skip_prep or all(path.exists() for path in paths.values()):
@@ -100,6 +106,13 @@ def prepare(
             "speaker": entry["speaker"],
             "corpus": entry.get("corpus", layout),
         }
+    for split in needed:
+        if not tables[split]:
+            raise ValueError(
+                f"{data_folder} has no recordings of the split {split!r}: "
+                f"expected one at least, got {len(entries)} recordings for "
+                "all splits."
+            )
     Path(save_folder).mkdir(parents=True, exist_ok=True)
     for split, table in tables.items():
         paths[split].write_text(json.dumps(table, indent=1, sort_keys=True))
@@ -111,6 +124,17 @@ def prepare(
             hours,
             len({x["speaker"] for x in table.values()}),
         )
+
+
+def prepare_data(hparams):
+    """Prepare what a training recipe's hyperparameters name."""
+    prepare(
+        hparams["data_folder"],
+        hparams["save_folder"],
+        hparams["layout"],
+        skip_prep=hparams["skip_prep"],
+        needed=("train", "valid"),
+    )
 
 
 def data_root(data_folder):
@@ -134,12 +158,7 @@ def guess_layout(root):
         return "ljspeech"
     if any((root / name).is_dir() for name in VCTK_FOLDERS):
         return "vctk"
-    if (root / "manifest.csv").exists():
-        raise ValueError(
-            f"{root} holds a manifest.csv: pass that file as data_folder, or "
-            'layout "folder" to take all recordings whatever it says.'
-        )
-    return "folder"
+    return "csv" if (root / MANIFEST).exists() else "folder"
 
 
 def find_librispeech(root):
@@ -173,8 +192,9 @@ def find_vctk(root):
         yield {"id": path.stem, "path": path, "speaker": path.parent.name}
 
 
-def find_csv(manifest):
-    """One recording a line, see `prepare`."""
+def find_csv(root):
+    """One recording a line of a manifest, see `prepare`."""
+    manifest = root if root.is_file() else root / MANIFEST
     # Spreadsheets put a mark before the first column's name: "-sig".
     with open(manifest, newline="", encoding="utf-8-sig") as file:
         for line in csv.DictReader(file):
@@ -182,7 +202,8 @@ def find_csv(manifest):
             if path is None:
                 raise ValueError(
                     f"{manifest} needs a column 'path' or 'wav', got "
-                    f"{', '.join(line)}."
+                    f'{", ".join(line)}. With the layout "folder" a '
+                    "folder's recordings are taken whatever it says."
                 )
             split = line.get("split") or None
             if split is not None and split not in SPLITS:
@@ -190,7 +211,7 @@ def find_csv(manifest):
             name = path_name(Path(path))
             yield {
                 "id": line.get("id") or name,
-                "path": Path(manifest).parent / path,
+                "path": manifest.parent / path,
                 "speaker": line.get("speaker") or name,
                 "split": split,
                 "corpus": line.get("corpus") or "csv",

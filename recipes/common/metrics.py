@@ -1,4 +1,4 @@
-"""What an inversion is measured by, and samples to listen to."""
+"""The metrics of an output, and samples to listen to."""
 
 from speechbrain_phaseinv.audio import write_audio
 from speechbrain_phaseinv.evaluation import evaluate as evaluation
@@ -32,13 +32,13 @@ def inversion_metrics(waveform, target, config, perceptual=True):
         "sc" in dB; "pesq" and "estoi" where they could be computed.
     """
     names = list(SCORES) if perceptual else ["sc"]
-    found = evaluation.score(
+    scores = evaluation.score(
         target.float().cpu(),
         waveform.detach().float().cpu(),
         config,
         [SCORES[name] for name in names],
     )
-    metrics = {name: found[SCORES[name]] for name in names}
+    metrics = {name: scores[SCORES[name]] for name in names}
     return {name: x for name, x in metrics.items() if x is not None}
 
 
@@ -55,10 +55,10 @@ def mean_and_interval(rows):
     table : dict of str to (float, float)
     """
     rows = [{"method": "", **row} for row in rows]
-    found = summarise(rows, ("pesq", "estoi", "sc")).get("", {})
+    means = summarise(rows, ("pesq", "estoi", "sc")).get("", {})
     return {
         name: (entry["mean"], entry["ci95"] or 0.0)
-        for name, entry in found.items()
+        for name, entry in means.items()
         if entry["files"]
     }
 

@@ -4,7 +4,8 @@ A convolution's gradient, written as a matrix, has a few large singular values
 and many small ones; AdamW follows the large ones. Muon replaces the singular
 values of the averaged gradient by ones, so that every direction of the matrix
 learns. The matrices are tiny here (at most 32 x 80), so the decomposition is
-exact, and it is nearly free. What it gives is in the recipe's README.
+exact, and it is nearly free. What it gives is in
+spectrogram_inversion/NOTES.md.
 """
 
 import torch

@@ -6,12 +6,12 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-import augment
 import numpy as np
 import soundfile
 import soxr
 import torch
-from prepare import data_root, prepare
+from common import augment
+from common.prepare import data_root, prepare
 
 
 class Recordings:
@@ -39,6 +39,17 @@ class Recordings:
 
     def __len__(self):
         return len(self.entries)
+
+    def select(self, corpora=(), limit=None):
+        """Keep some corpora only, and at most `limit` recordings of each."""
+        count = Counter()
+        kept = []
+        for name, entry in self.entries:
+            corpus = entry["corpus"]
+            if (not corpora or corpus in corpora) and count[corpus] != limit:
+                kept.append((name, entry))
+                count[corpus] += 1
+        self.entries = kept
 
     def seconds(self, index):
         """Length of a recording, in seconds."""
@@ -71,10 +82,34 @@ class UtteranceDataset(torch.utils.data.Dataset):
         return torch.from_numpy(self.recordings.waveform(index))
 
 
-def split_recordings(
-    data_folder, split, sample_rate, layout="auto", limit=None, corpora=()
-):
+def datasets(hparams, augment=False):
+    """The excerpts for training, and the whole recordings of the other splits.
+
+    Arguments
+    ---------
+    hparams : dict
+        A recipe's hyperparameters, after `prepare`.
+    augment : bool
+        See `ExcerptDataset`.
+
+    Returns
+    -------
+    train_data, valid_data, test_data : torch.utils.data.Dataset
+    """
+    tables, rate = Path(hparams["save_folder"]), hparams["sample_rate"]
+    root = data_root(hparams["data_folder"])
+    samples = hparams["excerpt_samples"]
+    return (
+        ExcerptDataset(tables / "train.json", root, rate, samples, augment),
+        UtteranceDataset(tables / "valid.json", root, rate),
+        UtteranceDataset(tables / "test.json", root, rate),
+    )
+
+
+class SplitRecordings:
     """The recordings of a split, one after the other.
+
+    Iteration yields the name, the corpus and the waveform, [1, samples].
 
     Arguments
     ---------
@@ -87,26 +122,48 @@ def split_recordings(
     layout : str
         As for `prepare.prepare`.
     limit : int, optional
-        At most so many of each corpus.
+        The largest number of recordings of each corpus.
     corpora : sequence of str
-        These only; all, if empty.
+        The corpora to take; all, if empty.
 
-    Yields
+    Raises
     ------
-    name, corpus : str
-    waveform : torch.Tensor, [1, samples]
+    ValueError
+        If no recording is left.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        prepare(data_folder, folder, layout)
-        table = Path(folder, f"{split}.json")
-        data = UtteranceDataset(table, data_root(data_folder), sample_rate)
-    count = Counter()
-    for i, (name, entry) in enumerate(data.recordings.entries):
-        corpus = entry["corpus"]
-        if (corpora and corpus not in corpora) or count[corpus] == limit:
-            continue
-        count[corpus] += 1
-        yield name, corpus, data[i].unsqueeze(0)
+
+    def __init__(
+        self,
+        data_folder,
+        split,
+        sample_rate,
+        layout="auto",
+        limit=None,
+        corpora=(),
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            prepare(data_folder, folder, layout)
+            self.recordings = Recordings(
+                Path(folder, f"{split}.json"),
+                data_root(data_folder),
+                sample_rate,
+            )
+        self.recordings.select(corpora, limit)
+        if not self.recordings.entries:
+            raise ValueError(
+                f"there is no recording of the split {split!r} in "
+                f"{data_folder}, of the corpora "
+                f"{', '.join(corpora) or 'that it has'}."
+            )
+
+    def __len__(self):
+        return len(self.recordings)
+
+    def __iter__(self):
+        for i, (name, entry) in enumerate(self.recordings.entries):
+            waveform = torch.from_numpy(self.recordings.waveform(i))
+            self.recordings.decoded.clear()
+            yield name, entry["corpus"], waveform.unsqueeze(0)
 
 
 class ExcerptDataset(torch.utils.data.Dataset):
@@ -154,14 +211,9 @@ class ExcerptDataset(torch.utils.data.Dataset):
 
     @staticmethod
     def _excerpt(waveform, samples):
-        """So many samples from anywhere; silence around what is shorter."""
+        """A stretch from anywhere, with silence around what is too short."""
         missing = max(samples - len(waveform), 0)
         before = int(torch.randint(missing + 1, ()))
         waveform = torch.nn.functional.pad(waveform, (before, missing - before))
         start = int(torch.randint(len(waveform) - samples + 1, ()))
         return waveform[start : start + samples]
-
-
-def collate(batch):
-    """Tensors of equal length, [batch, samples]."""
-    return torch.stack(batch)
