@@ -1,16 +1,22 @@
 """Magnitudes in, complex spectrogram and waveform out: the whole chain."""
 
+import math
+from functools import cached_property
 from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
 
 from .checks import check_lengths, check_magnitude
+from .estimation.features import log_magnitude, start_level
 from .estimation.gradient_theorem import GradientTheorem
-from .integration import recursion
-from .integration.least_squares import log_magnitude
-from .integration.passes import arrange
-from .integration.refinement import REOPENED, Heard, silence
+from .integration import passes
+from .integration.refinement import (
+    REOPENED,
+    OverlapState,
+    refine,
+    start_overlap,
+)
 from .pretrained import (
     available_pretrained,
     find_pretrained,
@@ -18,9 +24,8 @@ from .pretrained import (
 )
 from .stft import (
     StftConfig,
-    overlap_add,
-    overlap_add_step,
-    synthesis_flush,
+    finish,
+    sum_of_squares,
     uncentred_analysis,
 )
 
@@ -28,9 +33,12 @@ from .stft import (
 # no more memory than its spectrogram, and the samples are the same.
 BLOCK_FRAMES = 1024
 
-
 # Chosen on validation speech, with the gradient theorem.
 DEFAULT_POWER = 1.5
+
+# Before a stream there was the same sound, of phase zero and far too soft
+# (120 dB) to decide anything but a constant phase.
+BEFORE = 1e-6
 
 
 class InverterState(NamedTuple):
@@ -38,41 +46,54 @@ class InverterState(NamedTuple):
 
     Attributes
     ----------
-    estimator : Any
-        The state of the estimator of phase derivatives.
-    waiting : torch.Tensor, [batch, waiting, freq]
-        Magnitudes of the frames that wait for their look-ahead.
-    heard : Heard
-        What the refinement knows of the frames before.
+    estimator : torch.Tensor
+        The state of the estimator; None before its first frame.
+    level : torch.Tensor, [batch, 2]
+        Of the stream so far, see `log_magnitude`.
+    sizes, logs : torch.Tensor, [batch, REOPENED + waiting, freq]
+        Magnitudes and their logarithms: of the committed frames that may be
+        reopened, then of the frames that wait for their look-ahead.
+    phasors, frames, signal : torch.Tensor
+        The fields of an `OverlapState`.
+    position : int
+        Frames that have been committed.
+    owner : str
+        The inverter's `signature`: another one refuses the state.
     """
 
     estimator: Any
-    waiting: torch.Tensor
-    heard: Heard
+    level: torch.Tensor
+    sizes: torch.Tensor
+    logs: torch.Tensor
+    phasors: torch.Tensor
+    frames: torch.Tensor
+    signal: torch.Tensor
+    position: int
+    owner: str
 
+    def map(self, function):
+        """The same with a function applied to every tensor."""
+        return InverterState(
+            *(function(x) if isinstance(x, torch.Tensor) else x for x in self)
+        )
 
-class Inverted(NamedTuple):
-    """Frames that are inverted.
+    def detach(self):
+        """The same without gradient history."""
+        return self.map(torch.Tensor.detach)
 
-    Attributes
-    ----------
-    stft : torch.Tensor, [batch, ready, freq], complex
-        Their spectra, in the convention of `torch.stft`.
-    added : torch.Tensor, [batch, ready, win_length]
-        What they add to the signal, for `stft.overlap_add_step`: the windowed
-        frames and, with refinements, what they change of those before.
-    """
-
-    stft: torch.Tensor
-    added: torch.Tensor
+    @property
+    def waiting(self):
+        """Number of frames that wait for their look-ahead."""
+        return self.sizes.shape[1] - REOPENED
 
 
 class SpectrogramInverter(torch.nn.Module):
     """Give a magnitude spectrogram its phase, online and deterministically.
 
     The input is a magnitude, not a power and not a mel spectrogram, of an
-    STFT with centred frames, at any level. `step` is the one code path:
-    frames and a state in, frames and a state out. Everything else calls it.
+    STFT with centred frames, at any level. There is one code path: frames and
+    a state go in, samples and a state come out. `step` is that path, and all
+    else is built on it.
 
     Arguments
     ---------
@@ -85,19 +106,19 @@ class SpectrogramInverter(torch.nn.Module):
         weights for this transform; "gradient", the gradient theorem, for any
         transform; "auto", the first where there are weights, and else the
         second; or an estimator of your own, whose look-ahead then counts,
-        unless it is provisional: such a network does without, too. `method`
-        says what it is.
+        unless it estimates its look-ahead frame: such an estimator does
+        without look-ahead, too. `method` names the choice.
     paired : bool
         With "network" and one frame of look-ahead: predict two frames at a
         time, at half the cost.
     power : float, optional
         Exponent of the least-squares weights, see `phase_weights`. Default:
-        what the estimator was made for (its attribute `power`), or 1.5.
+        the estimator's attribute `power`, or 1.5.
     backend : str
-        See `tridiagonal.solve_ladder`.
+        "auto", "numba" or "torch": see `backends.resolve`.
     refinements : int, optional
-        Iterations of `refinement` a pass. Default: as many as the
-        estimator was made for (its attribute `refinements`), or none.
+        Iterations of `refinement` a pass. Default: the estimator's attribute
+        `refinements`, or none.
 
     Example
     -------
@@ -139,35 +160,39 @@ class SpectrogramInverter(torch.nn.Module):
         if refinements < 0:
             raise ValueError(f"refinements must be >= 0, got {refinements}.")
         self.refinements = refinements
-        # The newest frame of a provisional network is heard at once, and
-        # answered for once more, or else it only looks ahead.
-        provisional = getattr(estimator, "provisional", False)
-        self.delay = int(provisional and lookahead > 0)
-        self.reanswered = int(provisional and lookahead == 0)
+        # An estimator of the look-ahead frame may emit that at once.
+        self.schedule = estimator.schedule
+        if self.schedule.estimates_lookahead and lookahead == 0:
+            self.schedule = self.schedule.without_lookahead()
 
     def extra_repr(self):
         """For ``print``: the method, and what it works on."""
         return f"method={self.method!r}, {self.config}"
 
+    @cached_property
+    def signature(self):
+        """What a state of this inverter belongs to."""
+        architecture = getattr(self.estimator, "hyperparameters", "")
+        return (
+            f"{type(self.estimator).__name__}({architecture}) of "
+            f"{self.config}, {self.schedule}, power {self.power}, "
+            f"{self.refinements} refinements"
+        )
+
     @property
     def lookahead(self):
         """Frames that a hop waits for before it comes out."""
-        return self.estimator.lookahead - self.reanswered
+        return self.schedule.delay
 
     @property
     def stride(self):
         """Hops that come out at a time."""
-        return getattr(self.estimator, "stride", 1)
+        return self.schedule.stride
 
     @property
     def latency(self):
-        """Algorithmic latency, in samples.
-
-        From a sample's arrival to its departure: the window has to be full,
-        the frames that overlap it have to come, and the look-ahead.
-        """
-        config = self.config
-        return config.synthesis_latency + self.lookahead * config.hop_length
+        """Algorithmic latency, in samples: see `Schedule.latency`."""
+        return self.schedule.latency(self.config)
 
     def forward(self, magnitude, lengths=None, length=None):
         """Invert whole spectrograms.
@@ -190,14 +215,19 @@ class SpectrogramInverter(torch.nn.Module):
         magnitude = check_magnitude(magnitude, self.config)
         if lengths is not None:
             lengths = check_lengths(lengths, magnitude)
-        pieces = [x.added for x in self._pieces(magnitude, lengths)]
-        added = torch.cat(pieces, dim=1)
-        return overlap_add(added, self.config, length, lengths)
+        signal, _ = self._whole(magnitude, lengths)
+        count = magnitude.shape[1]
+        return finish(signal, self.config, count, length, lengths)
 
     def invert(self, magnitude, lengths=None):
-        """As `forward`, but the complex spectrogram.
+        """Complex spectrograms of whole magnitude spectrograms.
 
-        With refinements, its phases are those of the waveform, analysed.
+        With refinements, the phases are those of the waveform, analysed.
+
+        Arguments
+        ---------
+        magnitude, lengths
+            As in `forward`.
 
         Returns
         -------
@@ -205,36 +235,47 @@ class SpectrogramInverter(torch.nn.Module):
             In the convention of `torch.stft`; zero in padding.
         """
         magnitude = check_magnitude(magnitude, self.config)
-        valid = None
         if lengths is not None:
             lengths = check_lengths(lengths, magnitude)
-            steps = torch.arange(magnitude.shape[1], device=magnitude.device)
-            valid = steps < lengths.unsqueeze(-1)
-        pieces = self._pieces(magnitude, lengths)
+        signal, phasors = self._whole(magnitude, lengths)
         if self.refinements:
-            added = torch.cat([x.added for x in pieces], dim=1)
-            stft = magnitude * _direction(added, self.config, valid)
+            phasors = self._analyse(signal, magnitude.shape[1], lengths)
         else:
-            stft = torch.cat([x.stft for x in pieces], dim=1)
-        if valid is not None:
-            stft = stft.masked_fill(~valid.unsqueeze(-1), 0)
+            phasors = torch.view_as_complex(phasors.contiguous())
+            phasors = phasors * self.config.start_phasor(
+                phasors.dtype, phasors.device
+            )
+        stft = magnitude * phasors
+        if lengths is not None:
+            steps = torch.arange(magnitude.shape[1], device=magnitude.device)
+            padding = steps >= lengths.unsqueeze(-1)
+            stft = stft.masked_fill(padding.unsqueeze(-1), 0)
         return stft
 
-    def _pieces(self, magnitude, lengths=None):
-        """Whole spectrograms, `Inverted` piece by piece."""
-        if lengths is not None and magnitude.numel():
+    def _whole(self, magnitude, lengths=None):
+        """Overlap-add and phasors of whole spectrograms, block by block."""
+        if magnitude.numel() == 0:
+            signal = magnitude.new_zeros(len(magnitude), 0)
+            return signal, magnitude.unsqueeze(-1).expand(-1, -1, -1, 2)
+        if lengths is not None:
             # The end of a stream repeats its last frame; so does padding.
             steps = torch.arange(magnitude.shape[1], device=magnitude.device)
             last = (lengths - 1).clamp_min(0).unsqueeze(-1)
             index = torch.minimum(steps.expand(len(lengths), -1), last)
             index = index.unsqueeze(-1).expand_as(magnitude)
             magnitude = magnitude.gather(1, index)
-        state = None
+        state, signals, phasors = None, [], []
         for block in magnitude.split(BLOCK_FRAMES, dim=1):
-            piece, state = self.step(block, state)
-            yield piece
-        if state is not None:
-            yield self.flush(state)
+            estimates, state = self.estimate(block, state)
+            signal, phasor, state = self._commit(estimates, state, lengths)
+            signals.append(signal)
+            phasors.append(phasor)
+        count = magnitude.shape[1]
+        if lengths is None:
+            lengths = torch.full((len(magnitude),), count)
+        signal, phasor = self._end(state, lengths)
+        phasors = torch.cat([*phasors, phasor], dim=1)[:, :count]
+        return torch.cat([*signals, signal], dim=1), phasors
 
     def step(self, magnitude, state=None):
         """Invert the next frames of a stream.
@@ -248,95 +289,237 @@ class SpectrogramInverter(torch.nn.Module):
 
         Returns
         -------
-        inverted : Inverted
-            The frames whose look-ahead has come.
+        waveform : torch.Tensor, [batch, frames * hop_length]
+            One hop for each frame whose look-ahead has come. The first
+            ``config.trim`` samples of a stream precede its first frame's
+            centre.
         state : InverterState
             For the next call, or `flush`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the magnitudes cannot be inverted, or the state belongs to
+            another inverter or another batch.
         """
         magnitude = check_magnitude(magnitude, self.config)
         if magnitude.shape[1] == 0:
-            return self._nothing(magnitude), state
-        known, state = self.estimate(magnitude, state)
-        passes = arrange(*known, self.power, self.stride)
-        ready = passes.time.shape[1] * self.stride
-        phasors, added, heard = recursion.run(
-            passes,
-            self.config,
-            self.refinements,
-            self.stride,
-            self.delay,
-            state.heard,
-            self.backend,
-        )
-        to_start = self.config.start_phasor(phasors.dtype, phasors.device)
-        stft = state.waiting[:, :ready] * phasors * to_start
-        state = state._replace(waiting=state.waiting[:, ready:], heard=heard)
-        return Inverted(stft, added), state
+            return magnitude.new_zeros(len(magnitude), 0), state
+        return self.synthesise(*self.estimate(magnitude, state))
 
     def estimate(self, magnitude, state=None):
-        """What the estimator says of the next frames.
+        """The first half of `step`: what the estimator says.
 
         Arguments
         ---------
         magnitude, state
-            As for `step`.
+            As for `step`, at least one frame.
 
         Returns
         -------
-        known : tuple
-            Derivatives, magnitudes and their logarithms, for
-            `passes.arrange`.
+        estimates : Estimates
+            For every pass whose frames have come; `schedule` tells which
+            frames they are about, from ``state.position`` on.
         state : InverterState
-            That after the estimate, the frames still waiting.
+            The frames have come, and none has been committed.
         """
+        if state is not None:
+            self._check_state(state, magnitude)
+        level = start_level(magnitude) if state is None else state.level
+        logs, level = log_magnitude(magnitude, level)
         if state is None:
-            heard = silence(magnitude[:, 0], self.config)
-            state = InverterState(None, magnitude[:, :0], heard)
-        # The frames before, those that have waited, those that come.
-        before = state.heard.magnitude, state.waiting
-        frames = torch.cat([*before, magnitude], dim=1)
-        log_mag = log_magnitude(frames)
-        new = log_mag[:, -magnitude.shape[1] :]
-        if self.reanswered and state.estimator is None:
-            new = torch.cat([new[:, :1], new], dim=1)  # there before, too
-        derivatives, estimator = self.estimator(new, state.estimator)
-        anew = self.reanswered + (derivatives.again is not None)
-        seen = slice(REOPENED - 1 - anew, None)
-        known = derivatives, frames[:, seen], log_mag[:, seen]
-        waiting = frames[:, REOPENED:]
-        return known, state._replace(estimator=estimator, waiting=waiting)
+            overlap = start_overlap(
+                self.config, len(magnitude), magnitude.dtype, magnitude.device
+            )
+            before = magnitude[:, :1].expand(-1, REOPENED, -1) * BEFORE
+            quiet = logs[:, :1].expand(-1, REOPENED, -1) + math.log(BEFORE)
+            state = InverterState(
+                None, level, before, quiet, *overlap, 0, self.signature
+            )
+        new = logs
+        if state.estimator is None:
+            # Where the look-ahead frame goes out at once, the estimator
+            # begins that much earlier.
+            shift = self.estimator.schedule.delay - self.schedule.delay
+            new = torch.cat([logs[:, :1].expand(-1, shift, -1), logs], dim=1)
+        estimates, estimator = self.estimator(new, state.estimator)
+        sizes = torch.cat([state.sizes, magnitude], dim=1)
+        logs = torch.cat([state.logs, logs], dim=1)
+        return estimates, state._replace(
+            estimator=estimator, level=level, sizes=sizes, logs=logs
+        )
+
+    def synthesise(self, estimates, state):
+        """The second half of `step`: samples from estimates.
+
+        Arguments
+        ---------
+        estimates, state
+            What `estimate` returned.
+
+        Returns
+        -------
+        waveform, state
+            As from `step`.
+        """
+        position = state.position
+        signal, _, state = self._commit(estimates, state)
+        count = state.position - position
+        envelope = sum_of_squares(
+            self.config, position, count, dtype=signal.dtype
+        )
+        hops = signal.unflatten(1, (count, self.config.hop_length))
+        return (hops / envelope.to(signal.device)).flatten(1), state
 
     def flush(self, state):
-        """Invert the frames that still wait, as if the last one went on."""
-        waiting = state.waiting.shape[1]
-        if waiting == 0:
-            return self._nothing(state.waiting)
-        ahead = state.waiting[:, -1:].expand(-1, self.lookahead, -1)
-        inverted, _ = self.step(ahead, state)
-        return Inverted(*(x[:, :waiting] for x in inverted))
+        """End a stream, as if its last frame went on.
 
-    def _nothing(self, magnitude):
-        """No frame."""
-        stft = magnitude[:, :0].to(magnitude.dtype.to_complex())
-        shape = len(magnitude), 0, self.config.win_length
-        return Inverted(stft, magnitude.new_zeros(shape))
+        Arguments
+        ---------
+        state : InverterState
+            What the last `step` returned.
 
+        Returns
+        -------
+        waveform : torch.Tensor, [batch, samples]
+            All that remains, to the end of the last frame's window.
+        """
+        first, end = state.position, state.position + state.waiting
+        ends = torch.tensor([end], device=state.signal.device)
+        signal, _ = self._end(state, ends.expand(len(state.signal)))
+        return self._normalise(signal, first, ends)
 
-def _direction(added, config, valid):
-    """Unit phasors of the signal's frames; one where there is nothing."""
-    nothing = None if valid is None else valid[:, :0]
-    _, state = overlap_add_step(added[:, :0], config, valid=nothing)
-    # The samples before the first frame's centre are wanted, too.
-    state = state._replace(skip=0)
-    head, state = overlap_add_step(added, config, state, valid)
-    signal = torch.cat([head, synthesis_flush(config, state)], dim=1)
-    start = config.window_offset
-    around = start, config.n_fft - config.win_length - start
-    signal = torch.nn.functional.pad(signal, around)
-    rebuilt = uncentred_analysis(signal, config)
-    size = rebuilt.abs()
-    known = size > torch.finfo(size.dtype).tiny
-    return torch.where(known, rebuilt / torch.where(known, size, 1), 1)
+    def pending(self, state):
+        """Samples that still wait for frames, as they stand.
+
+        Arguments
+        ---------
+        state : InverterState
+            What `step` returned.
+
+        Returns
+        -------
+        waveform : torch.Tensor, [batch, win_length - hop_length]
+        """
+        out = REOPENED * self.config.hop_length
+        ends = torch.tensor([state.position], device=state.signal.device)
+        return self._normalise(state.signal[:, out:], state.position, ends)
+
+    def start(self, stft):
+        """The state of a stream whose frames have these phases.
+
+        Training begins from it: as after `step`, but for the phases.
+
+        Arguments
+        ---------
+        stft : torch.Tensor, [batch, time, freq], complex
+            In the convention of `stft.analysis`.
+
+        Returns
+        -------
+        state : InverterState
+            Its first ``state.position`` frames are committed; the others
+            wait for their look-ahead.
+        """
+        size = stft.abs()
+        _, state = self.estimate(size)
+        count = self.schedule.num_passes(stft.shape[1]) * self.stride
+        tiny = torch.finfo(size.dtype).tiny
+        phasors = torch.where(size > tiny, stft / size.clamp_min(tiny), 1)
+        phasors = phasors * self.config.centre_phasor(stft.dtype, stft.device)
+        overlap = OverlapState(state.phasors, state.frames, state.signal)
+        _, _, overlap = refine(
+            torch.view_as_real(phasors[:, :count].contiguous()),
+            state.sizes[:, : REOPENED + count],
+            self.config,
+            overlap,
+            n_iter=0,
+            emitted=count,
+        )
+        return self._replace(state, count, overlap)
+
+    def _commit(self, estimates, state, ends=None, pull=None):
+        """Overlap-add and phasors of all passes, and the state after them."""
+        overlap = OverlapState(state.phasors, state.frames, state.signal)
+        signal, phasors, overlap = passes.run(
+            estimates,
+            state.sizes,
+            state.logs,
+            self.schedule,
+            self.config,
+            overlap,
+            self.power,
+            self.refinements,
+            state.position,
+            ends,
+            pull,
+            self.backend,
+        )
+        count = estimates.time.shape[1] * self.stride
+        return signal, phasors, self._replace(state, count, overlap)
+
+    def _replace(self, state, count, overlap):
+        """The state once so many of its frames are committed."""
+        return state._replace(
+            sizes=state.sizes[:, count:],
+            logs=state.logs[:, count:],
+            position=state.position + count,
+            **overlap._asdict(),
+        )
+
+    def _end(self, state, ends):
+        """Overlap-add and phasors of what waits, and what is pending then."""
+        out, waiting = REOPENED * self.config.hop_length, state.waiting
+        phasors = state.phasors[:, :0]
+        signal = state.signal[:, :0]
+        if waiting:
+            # The last frame goes on until those that wait are emitted.
+            missing = -(-waiting // self.stride) * self.stride - waiting
+            missing += self.schedule.lookahead
+            again = state.sizes[:, -1:].expand(-1, missing, -1)
+            if missing:
+                estimates, state = self.estimate(again, state)
+                signal, phasors, state = self._commit(estimates, state, ends)
+        return torch.cat([signal, state.signal[:, out:]], dim=1), phasors
+
+    def _normalise(self, signal, first, ends):
+        """Samples from the overlap-add of hops from the `first` on."""
+        hops = -(-signal.shape[1] // self.config.hop_length)
+        envelope = sum_of_squares(self.config, first, hops, ends, signal.dtype)
+        return signal / envelope.flatten(1)[:, : signal.shape[1]]
+
+    def _analyse(self, signal, count, ends=None):
+        """Unit phasors of the signal's frames; one where there is nothing."""
+        config = self.config
+        if ends is None:
+            ends = torch.tensor([count], device=signal.device)
+        signal = self._normalise(signal, 0, ends)
+        start = config.window_offset
+        around = start, config.n_fft - config.win_length - start
+        signal = torch.nn.functional.pad(signal, around)
+        rebuilt = uncentred_analysis(signal, config)[:, :count]
+        size = rebuilt.abs()
+        known = size > torch.finfo(size.dtype).tiny
+        return torch.where(known, rebuilt / torch.where(known, size, 1), 1)
+
+    def _check_state(self, state, magnitude):
+        """Refuse a state that belongs elsewhere."""
+        if not isinstance(state, InverterState):
+            raise TypeError(
+                "expected the InverterState that step() returned, got "
+                f"{type(state).__name__}."
+            )
+        if state.owner != self.signature:
+            raise ValueError(
+                f"the state belongs to another inverter: {state.owner}. This "
+                f"one is {self.signature}."
+            )
+        if len(state.sizes) != len(magnitude):
+            raise ValueError(
+                f"expected a batch of {len(state.sizes)}, as in the frames "
+                f"before, got {len(magnitude)}. Use a stream for each, or "
+                "reset() this one."
+            )
 
 
 def _build(choice, config, lookahead, paired):

@@ -30,8 +30,9 @@ heard with the phase of the recording. What counts is |Y| - |S| / g.
 import torch
 
 from .estimation.derivatives import expected_advance
-from .integration import recursion
-from .integration.passes import arrange, for_answers
+from .integration.phasors import from_angle, multiply
+from .integration.refinement import REOPENED
+from .stft import finish
 
 # Share of a bin that is never believed to be free of noise: an enhancer's
 # magnitude is not known better. This, and the next, were chosen on validation
@@ -74,7 +75,7 @@ def _around(x):
     return torch.nn.functional.avg_pool1d(x, AROUND, stride=1)
 
 
-def invert_towards(inverter, magnitude, observed, trust):
+def invert_towards(inverter, magnitude, observed, trust, length=None):
     """Phase of whole spectrograms, drawn to phases observed elsewhere.
 
     Arguments
@@ -89,47 +90,40 @@ def invert_towards(inverter, magnitude, observed, trust):
         Weight of each, relative to that of a time derivative to which the
         estimator gives no particular confidence.
 
+    length : int, optional
+        Samples to return, as in `SpectrogramInverter.forward`.
+
     Returns
     -------
-    added : torch.Tensor, [batch, time, win_length]
-        What each frame adds to the signal, for `stft.overlap_add`.
+    waveform : torch.Tensor, [batch, length]
     """
     config, count = inverter.config, magnitude.shape[1]
     # The last frame goes on, for the look-ahead.
-    ahead = magnitude[:, -1:].expand(-1, inverter.lookahead, -1)
-    magnitude = torch.cat([magnitude, ahead], dim=1)
-    known, state = inverter.estimate(magnitude)
-    derivatives, magnitude, log_mag = known
-    passes = arrange(*known, inverter.power, inverter.stride)
+    rest = inverter.lookahead
+    ahead = magnitude[:, -1:].expand(-1, rest, -1)
+    estimates, state = inverter.estimate(torch.cat([magnitude, ahead], dim=1))
+    frames = inverter.schedule.frames(estimates.time.shape[1])
     # Before the start and past the end nothing was observed.
-    past = log_mag.shape[1] - ahead.shape[1] - count
-    rest = (0, 0, past, ahead.shape[1])
-    observed = torch.nn.functional.pad(observed, rest)
-    trust = torch.nn.functional.pad(trust, rest)
-
-    def drawn(found, here, before):
-        """Where the noisy phases draw these frames, and how far."""
-        # The noisy phase knows nothing of the frame before, nor how well the
-        # phase's advance is known: both go out of its weight.
-        ratio = inverter.power * (log_mag[:, here] - log_mag[:, before])
-        if found.time_confidence is not None:
-            ratio = ratio - found.time_confidence
-        ratio = trust[:, here] * ratio.clamp(-60, 60).exp()
-        advance = expected_advance(config, found.time.dtype, ratio.device)
-        angle = found.time + advance
-        back = torch.polar(torch.ones_like(angle), -angle)
-        return observed[:, here] * back, ratio
-
-    stride = inverter.stride
-    target, ratio = for_answers(drawn, derivatives, stride)
-    _, added, _ = recursion.run(
-        passes._replace(anchor=passes.anchor * (1 + ratio)),
-        config,
-        inverter.refinements,
-        stride,
-        inverter.delay,
-        state.heard,
-        inverter.backend,
-        drawn=(target, ratio / (1 + ratio)),
+    there = (frames >= 0) & (frames < count)
+    seen = frames.clamp(0, count - 1)
+    # The noisy phase knows nothing of the frame before, nor how well the
+    # phase's advance is known: both go out of its weight.
+    here = frames + REOPENED
+    step = state.logs[:, here] - state.logs[:, here - 1]
+    ratio = inverter.power * step - estimates.time_confidence
+    ratio = trust[:, seen] * ratio.clamp(-60, 60).exp()
+    ratio = torch.where(there.unsqueeze(-1).to(ratio.device), ratio, 0)
+    # q is the frame before turned by the time derivative; so is the target.
+    advance = expected_advance(config, ratio.dtype, ratio.device)
+    back = from_angle(-estimates.time - advance)
+    target = multiply(torch.view_as_real(observed)[:, seen], back)
+    both = estimates.time_confidence + ratio.log1p()
+    signal, _, state = inverter._commit(
+        estimates._replace(time_confidence=both),
+        state,
+        ends=torch.full((len(magnitude),), count, device=ratio.device),
+        pull=(target, ratio / (1 + ratio)),
     )
-    return added[:, :count]
+    pending = state.signal[:, REOPENED * config.hop_length :]
+    signal = torch.cat([signal, pending], dim=1)
+    return finish(signal, config, count, length)

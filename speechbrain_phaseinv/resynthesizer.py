@@ -12,7 +12,7 @@ import torch
 from .config import StftConfig
 from .inversion import SpectrogramInverter
 from .noisy_phase import invert_towards, signal_to_noise
-from .stft import analysis, overlap_add, synthesis
+from .stft import analysis, synthesis
 
 # Weight of the noisy phase relative to the anchor to the frame before, where
 # the ratio of `signal_to_noise` is 1. Chosen on validation speech.
@@ -143,10 +143,9 @@ class Resynthesizer(torch.nn.Module):
             return synthesis(magnitude * direction, config, length)
         centre = config.centre_phasor(direction.dtype, direction.device)
         trust = self.trust * signal_to_noise(magnitude, size)
-        added = invert_towards(
-            self.inverter, magnitude, direction * centre, trust
+        return invert_towards(
+            self.inverter, magnitude, direction * centre, trust, length
         )
-        return overlap_add(added, config, length)
 
     def _check(self, magnitude, noisy):
         """Refuse what does not belong together."""

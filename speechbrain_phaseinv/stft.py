@@ -5,23 +5,20 @@ of each step, and whole signals are streams of one step.
 """
 
 from functools import lru_cache
-from typing import NamedTuple
 
 import torch
 
+from .checks import check_lengths
 from .config import StftConfig, steady_envelope
 
 __all__ = [
     "StftConfig",
-    "SynthesisState",
     "analysis",
     "analysis_flush",
     "analysis_step",
-    "overlap_add",
-    "overlap_add_step",
+    "finish",
+    "sum_of_squares",
     "synthesis",
-    "synthesis_flush",
-    "synthesis_step",
     "uncentred_analysis",
     "windowed_frames",
 ]
@@ -115,24 +112,6 @@ def analysis_flush(config, state):
     return stft
 
 
-class SynthesisState(NamedTuple):
-    """Overlap-add between two calls of `synthesis_step`.
-
-    Attributes
-    ----------
-    signal : torch.Tensor, [batch, win_length - hop_length]
-        Windowed samples that still wait for frames to overlap them.
-    envelope : torch.Tensor, [1 or batch, win_length - hop_length]
-        Their sum of squared windows.
-    skip : int
-        Samples still to be dropped: those before the first frame's centre.
-    """
-
-    signal: torch.Tensor
-    envelope: torch.Tensor
-    skip: int
-
-
 def windowed_frames(stft, config):
     """What each frame adds to the signal: its inverse transform, windowed.
 
@@ -175,80 +154,6 @@ def windowed_frames(stft, config):
     return frames * window
 
 
-def synthesis_step(stft, config, state=None, valid=None):
-    """Turn frames into the samples that are final once those frames are in.
-
-    Arguments
-    ---------
-    stft : torch.Tensor, [batch, time, freq], complex
-        Any number of frames, zero included.
-    config, state, valid
-        As for `overlap_add_step`.
-
-    Returns
-    -------
-    waveform, state
-        As from `overlap_add_step`.
-
-    Raises
-    ------
-    ValueError
-        If the spectrogram's type or shape does not fit.
-    """
-    frames = windowed_frames(stft, config)
-    return overlap_add_step(frames, config, state, valid)
-
-
-def overlap_add_step(frames, config, state=None, valid=None):
-    """Add up windowed frames, and divide by the sum of squared windows.
-
-    Arguments
-    ---------
-    frames : torch.Tensor, [batch, time, win_length]
-        Any number of frames, zero included, as from `windowed_frames`. They
-        may be overwritten.
-    config : StftConfig
-        The transform.
-    state : SynthesisState, optional
-        What the previous call returned; None at the start of a stream.
-    valid : torch.Tensor, [batch, time], bool, optional
-        False where a frame is padding and is to be left out.
-
-    Returns
-    -------
-    waveform : torch.Tensor, [batch, samples]
-        The next samples of the signal, `hop_length` a frame once the stream
-        is under way.
-    state : SynthesisState
-        To be passed to the next call, or to `synthesis_flush`.
-    """
-    window = config.window_tensor(frames.dtype, frames.device)
-    if valid is not None:
-        frames = frames * valid.unsqueeze(-1)
-    if state is None:
-        tail = config.synthesis_latency
-        rows = 1 if valid is None else frames.shape[0]
-        state = SynthesisState(
-            frames.new_zeros(frames.shape[0], tail),
-            frames.new_zeros(rows, tail),
-            config.trim,
-        )
-    signal, signal_tail = _overlap_add(frames, config.hop_length, state.signal)
-    envelope, envelope_tail = _envelope(
-        config, window, state.envelope, frames.shape[1], valid
-    )
-    waveform = signal / envelope
-    skipped = min(state.skip, waveform.shape[-1])
-    state = SynthesisState(signal_tail, envelope_tail, state.skip - skipped)
-    return waveform[..., skipped:] if skipped else waveform, state
-
-
-def synthesis_flush(config, state):
-    """The samples that remain after the last frame, [batch, samples]."""
-    envelope = state.envelope.clamp_min(_envelope_floor(config))
-    return (state.signal / envelope)[..., state.skip :]
-
-
 def synthesis(stft, config, length=None, lengths=None):
     """Inverse short-time Fourier transform of any length.
 
@@ -278,28 +183,117 @@ def synthesis(stft, config, length=None, lengths=None):
     >>> torch.allclose(x, y, atol=1e-5)
     True
     """
-    return overlap_add(windowed_frames(stft, config), config, length, lengths)
+    frames = windowed_frames(stft, config)
+    count = frames.shape[1]
+    ends = None
+    if lengths is not None:
+        ends = check_lengths(lengths, frames)
+        steps = torch.arange(count, device=frames.device)
+        frames = frames * (steps < ends.unsqueeze(-1)).unsqueeze(-1)
+    signal = _overlap_add(frames, config.hop_length)
+    return finish(signal, config, count, length, ends)
 
 
-def overlap_add(frames, config, length=None, lengths=None):
-    """As `synthesis`, of windowed frames, [batch, time, win_length]."""
-    num_frames = frames.shape[1]
+def finish(signal, config, num_frames, length=None, ends=None):
+    """Samples from an overlap-add that begins with the first frame's window.
+
+    Arguments
+    ---------
+    signal : torch.Tensor, [batch, samples]
+        The overlap-add of all frames.
+    config : StftConfig
+        The transform.
+    num_frames : int
+        How many frames the longest signal has.
+    length : int, optional
+        As in `synthesis`.
+    ends : torch.Tensor, [batch], int, optional
+        Frames of each signal.
+
+    Returns
+    -------
+    waveform : torch.Tensor, [batch, length]
+    """
     if length is None:
         length = config.num_samples(num_frames)
     if length < 0:
         raise ValueError(f"length must not be negative, got {length}.")
-    steps = torch.arange(num_frames, device=frames.device)
-    valid = None if lengths is None else steps < lengths.unsqueeze(-1)
-    head, state = overlap_add_step(frames, config, valid=valid)
-    waveform = torch.cat([head, synthesis_flush(config, state)], dim=-1)
-    if lengths is not None:
-        # Alone, an utterance ends with its own last frame's centre.
-        steps = torch.arange(waveform.shape[-1], device=frames.device)
-        ends = config.hop_length * (lengths - 1).clamp_min(0)
-        shorter = (lengths < num_frames).unsqueeze(-1)
-        waveform = waveform.masked_fill(shorter & (steps >= ends[:, None]), 0)
-    missing = length - waveform.shape[-1]
+    hops = -(-signal.shape[1] // config.hop_length)
+    limits = ends
+    if ends is None:
+        limits = torch.tensor([num_frames], device=signal.device)
+    envelope = sum_of_squares(config, 0, hops, limits, signal.dtype)
+    waveform = signal / envelope.flatten(1)[:, : signal.shape[1]]
+    waveform = waveform[:, config.trim :]
+    if ends is not None:
+        # Alone, a signal ends with its own last frame's centre.
+        steps = torch.arange(waveform.shape[1], device=signal.device)
+        stops = config.hop_length * (ends - 1).clamp_min(0).unsqueeze(-1)
+        shorter = (ends < num_frames).unsqueeze(-1)
+        waveform = waveform.masked_fill(shorter & (steps >= stops), 0)
+    missing = length - waveform.shape[1]
     return torch.nn.functional.pad(waveform, (0, missing))
+
+
+def sum_of_squares(config, first, count, ends=None, dtype=torch.float32):
+    """What the overlap-add of some hops is divided by.
+
+    Hop h holds the first samples of frame h's window. The sum of the squared
+    windows runs in with the first frames of a stream and out with the last.
+
+    Arguments
+    ---------
+    config : StftConfig
+        The transform.
+    first, count : int
+        The hops.
+    ends : torch.Tensor, [batch], int, optional
+        Frames of each signal in all. Default: none ends.
+    dtype : torch.dtype
+        Of the result; the sums are in double precision.
+
+    Returns
+    -------
+    envelope : torch.Tensor, [batch or 1, count, hop_length]
+        Not below `ENVELOPE_FLOOR` of its largest value.
+
+    Example
+    -------
+    >>> config = StftConfig(16000, n_fft=8, hop_length=4)
+    >>> sum_of_squares(config, 0, 3)[0, :, 0]
+    tensor([0.0150, 1.0000, 1.0000])
+    """
+    if ends is None:
+        table = _table(config, dtype)
+        if first >= len(table) - 1:
+            return table[-1:].expand(count, -1).unsqueeze(0)
+        rows = torch.arange(first, first + count).clamp_max(len(table) - 1)
+        return table[rows].unsqueeze(0)
+    table = _blocks(config).to(ends.device)
+    hops = torch.arange(first, first + count, device=ends.device)
+    total = 0
+    for r in reversed(range(len(table))):
+        frame = hops - r
+        there = (frame >= 0) & (frame < ends.unsqueeze(-1))
+        total = total + there.unsqueeze(-1) * table[r]
+    return total.clamp_min(_envelope_floor(config)).to(dtype)
+
+
+def _blocks(config):
+    """The squared window in blocks of one hop, [blocks, hop], double."""
+    squares = config.window_tensor(torch.float64).square()
+    fill = -config.win_length % config.hop_length
+    squares = torch.nn.functional.pad(squares, (0, fill))
+    return squares.reshape(-1, config.hop_length)
+
+
+@lru_cache(maxsize=64)
+def _table(config, dtype):
+    """The sum of squares at the start of a stream, until it is steady."""
+    with torch.inference_mode(False):
+        count = len(_blocks(config))
+        never = torch.tensor([count + 1])
+        return sum_of_squares(config, 0, count, never, dtype)[0]
 
 
 def uncentred_analysis(padded, config):
@@ -317,66 +311,22 @@ def uncentred_analysis(padded, config):
     return torch.fft.rfft(frames * window)
 
 
-def _overlap_add(frames, hop, tail):
-    """Add overlapping frames [batch, time, width] onto what is pending.
-
-    The frames may be overwritten.
+def _overlap_add(frames, hop):
+    """Add overlapping frames, [batch, time, width], oldest first.
 
     Cut each frame into blocks of one hop: block r of frame t falls on output
-    block t + r. For a given output block the loop adds the oldest frame first,
-    which is the order in which a stream receives them; so the sums, and their
-    rounding, are the same however the frames are chunked.
+    block t + r.
     """
     batch, time, width = frames.shape
-    if time == 1:  # the same sums, all at once
-        total = frames[:, 0]
-        total[:, : width - hop] += tail
-        return total[:, :hop], total[:, hop:]
     blocks = -(-width // hop)
     padded = torch.nn.functional.pad(frames, (0, blocks * hop - width))
     padded = padded.reshape(batch, time, blocks, hop)
-    total = torch.nn.functional.pad(
-        tail, (0, (time + blocks - 1) * hop - tail.shape[-1])
-    )
-    total = total.reshape(batch, time + blocks - 1, hop)
+    total = 0
     for r in reversed(range(blocks)):
-        total[:, r : r + time] += padded[:, :, r]
-    total = total.reshape(batch, (time + blocks - 1) * hop)
-    done = time * hop
-    return total[:, :done], total[:, done : done + width - hop]
-
-
-def _envelope(config, window, before, time, valid):
-    """Overlap-add of the squared windows, and what is pending of it.
-
-    What is ready, to be divided by, stops at the floor. In a stream under way
-    it is the same from hop to hop. Then its tail is the very tensor that is
-    kept for that, and nothing has to be added.
-    """
-    hop, tail = _steady_hop(config, window.dtype, str(window.device))
-    if before is tail and valid is None:
-        return hop if time == 1 else hop.repeat(time), tail
-    squares = window.square().expand(1, time, -1)
-    if valid is not None:
-        squares = squares * valid.unsqueeze(-1)
-    envelope, pending = _overlap_add(squares, config.hop_length, before)
-    if valid is None and torch.equal(pending, tail):
-        pending = tail
-    return envelope.clamp_min(_envelope_floor(config)), pending
-
-
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
-def _steady_hop(config, dtype, device):
-    """One hop of what `_envelope` gives for ever, and the tail after it."""
-    window = config.window_tensor(dtype, device)
-    hop = config.hop_length
-    frames = -(-config.win_length // hop)
-    squares = window.square().expand(1, frames, -1)
-    start = squares.new_zeros(1, config.synthesis_latency)
-    envelope, tail = _overlap_add(squares, hop, start)
-    ready = envelope[0, -hop:].clamp_min(_envelope_floor(config))
-    return ready, tail.clone()  # a view would not count as a stream's own
+        around = (0, 0, r, blocks - 1 - r)
+        total = total + torch.nn.functional.pad(padded[:, :, r], around)
+    length = max(time - 1, 0) * hop + width if time else 0
+    return total.flatten(1)[:, :length]
 
 
 @lru_cache(maxsize=64)

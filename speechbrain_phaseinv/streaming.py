@@ -5,9 +5,7 @@ from typing import NamedTuple, Optional
 
 import torch
 
-from .integration.refinement import Heard
 from .inversion import InverterState
-from .stft import SynthesisState, overlap_add_step, synthesis_flush
 
 
 class StreamState(NamedTuple):
@@ -17,8 +15,6 @@ class StreamState(NamedTuple):
     ----------
     inverter : InverterState, optional
         Of `SpectrogramInverter.step`. None before the first frame.
-    synthesis : SynthesisState, optional
-        Of `stft.overlap_add_step`. None before the first frame.
     frames : int
         Frames that have gone in.
     samples : int
@@ -29,7 +25,6 @@ class StreamState(NamedTuple):
     """
 
     inverter: Optional[InverterState] = None
-    synthesis: Optional[SynthesisState] = None
     frames: int = 0
     samples: int = 0
 
@@ -44,9 +39,10 @@ class InversionStream:
     ``hop_length - win_length // 2`` samples follow that the whole has not: they
     were out before the last frame was known to be that.)
 
-    Whatever the stream remembers is in `state`, an immutable value: keep it,
-    to go back to this point later; hand it to another stream with the same
-    inverter, to continue there; save it with ``torch.save``.
+    All that the stream remembers is in `state`, an immutable value: keep it,
+    to go back to this point later; hand it to another stream of the same
+    kind of inverter, to continue there; save it with ``torch.save``. A state
+    names the inverter that it belongs to, and another one refuses it.
 
     Arguments
     ---------
@@ -88,25 +84,22 @@ class InversionStream:
     @property
     def state_bytes(self):
         """Size of what the stream remembers now, in bytes."""
-        sizes = []
-        _map_tensors(
-            lambda x: sizes.append(x.numel() * x.element_size()), self.state
-        )
-        return sum(sizes)
+        inverter = self.state.inverter or ()
+        return sum(x.nbytes for x in inverter if isinstance(x, torch.Tensor))
 
     def num_samples_ready(self, frames=1):
-        """Samples that the next `push` of so many frames will return."""
-        stride, ahead = self.inverter.stride, self.inverter.lookahead
-        inverter, synthesis, *_ = self.state
-        if inverter:
-            frames += inverter.waiting.shape[1]
-        passes = max((frames - 1 - ahead) // stride + 1, 0)
-        config = self.inverter.config
-        skip = synthesis.skip if synthesis else config.trim
-        return max(passes * stride * config.hop_length - skip, 0)
+        """Samples that the next `push` of that many frames will return."""
+        inverter, _, samples = self.state
+        committed = 0
+        if inverter is not None:
+            frames += inverter.waiting
+            committed = inverter.position
+        schedule, config = self.inverter.schedule, self.inverter.config
+        hops = committed + schedule.num_passes(frames) * schedule.stride
+        return max(hops * config.hop_length - config.trim, 0) - samples
 
     def push(self, magnitude):
-        """Take the next frames, give the samples that they complete.
+        """Take the next frames, return the samples that they complete.
 
         Arguments
         ---------
@@ -120,44 +113,28 @@ class InversionStream:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If the magnitudes are negative or not finite, or their shape does
             not fit. The stream is then as it was before.
         """
+        before, frames, samples = self.state
         # Inference mode takes a tenth off a frame's time. What leaves is an
         # ordinary tensor, with which anything may be done.
         with torch.inference_mode():
-            waveform = self._push(magnitude)
-        return waveform.clone()
-
-    def _push(self, magnitude):
-        before = self.state
-        if before.inverter is not None:
-            batch = before.inverter.waiting.shape[0]
-            known = isinstance(magnitude, torch.Tensor) and magnitude.dim() == 3
-            if known and magnitude.shape[0] != batch:
-                raise ValueError(
-                    f"expected a batch of {batch}, as in the frames before, "
-                    f"got {magnitude.shape[0]}. Use a stream for each, or "
-                    "reset() this one."
-                )
-        inverted, inverter = self.inverter.step(magnitude, before.inverter)
-        waveform, synthesis = overlap_add_step(
-            inverted.added, self.inverter.config, before.synthesis
-        )
+            waveform, inverter = self.inverter.step(magnitude, before)
+        waveform = self._from_first_centre(waveform)
         if inverter is None:  # no frame yet
             return waveform
         self.state = StreamState(
-            _map_tensors(_own, inverter),
-            _map_tensors(_own, synthesis),
-            before.frames + magnitude.shape[1],
-            before.samples + waveform.shape[1],
+            inverter.map(_own),
+            frames + magnitude.shape[1],
+            samples + waveform.shape[1],
         )
         return waveform
 
     @torch.no_grad()
     def flush(self, length=None):
-        """End the stream: give what remains, and start anew.
+        """End the stream: return what remains, and start anew.
 
         Arguments
         ---------
@@ -169,22 +146,25 @@ class InversionStream:
         -------
         waveform : torch.Tensor, [batch, samples]
         """
-        config = self.inverter.config
         if length is not None:
             length = operator.index(length)
-        inverter, synthesis, frames, samples = self.state
-        self.reset()
+        inverter, frames, samples = self.state
         if inverter is None:
             return torch.zeros(1, length or 0)
         if length is None:
-            length = config.num_samples(frames)
-        head, synthesis = overlap_add_step(
-            self.inverter.flush(inverter).added, config, synthesis
-        )
-        waveform = torch.cat([head, synthesis_flush(config, synthesis)], 1)
+            length = self.inverter.config.num_samples(frames)
+        waveform = self._from_first_centre(self.inverter.flush(inverter))
+        self.reset()
         missing = length - samples - waveform.shape[1]
         missing = max(missing, -waveform.shape[1])
         return torch.nn.functional.pad(waveform, (0, missing))
+
+    def _from_first_centre(self, waveform):
+        """The same samples, less those before the first frame's centre."""
+        config, inverter = self.inverter.config, self.state.inverter
+        committed = inverter.position if inverter is not None else 0
+        skip = max(config.trim - committed * config.hop_length, 0)
+        return waveform[:, skip:].clone()
 
     def reset(self):
         """Forget everything, as a new stream."""
@@ -192,18 +172,10 @@ class InversionStream:
 
     def to(self, device):
         """Move the state to a device; the inverter is moved on its own."""
-        self.state = _map_tensors(lambda x: x.to(device), self.state)
+        if self.state.inverter is not None:
+            moved = self.state.inverter.map(lambda x: x.to(device))
+            self.state = self.state._replace(inverter=moved)
         return self
-
-
-def _map_tensors(function, state):
-    """Apply a function to every tensor of nested (named) tuples."""
-    if isinstance(state, torch.Tensor):
-        return function(state)
-    if not isinstance(state, tuple):
-        return state
-    values = [_map_tensors(function, value) for value in state]
-    return (*values,) if type(state) is tuple else type(state)(*values)
 
 
 def _own(tensor):
@@ -214,6 +186,4 @@ def _own(tensor):
 
 
 # So that torch.load(..., weights_only=True), its default, reads a state.
-torch.serialization.add_safe_globals(
-    [StreamState, InverterState, Heard, SynthesisState]
-)
+torch.serialization.add_safe_globals([StreamState, InverterState])

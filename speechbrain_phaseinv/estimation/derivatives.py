@@ -14,39 +14,25 @@ referred to the window's centre (`StftConfig.centre_phasor`):
 
 import math
 from functools import lru_cache
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 from scipy.optimize import minimize_scalar
 
 
 class PhaseDerivatives(NamedTuple):
-    """Derivatives of a phase, and how far each is to be trusted.
+    """Both derivatives of a phase.
 
     Attributes
     ----------
     time : torch.Tensor, [batch, time, freq]
         Baseband phase difference, in radians per hop.
     frequency : torch.Tensor, [batch, time, freq]
-        Frequency phase difference, in radians per bin. That of bin 0 means
-        nothing and is ignored.
-    time_confidence : torch.Tensor, [batch, time, freq], optional
-        Natural logarithm of a factor on the weight of `time`.
-    frequency_confidence : torch.Tensor, [batch, time, freq], optional
-        Natural logarithm of a factor on the weight of `frequency`.
-    ahead : PhaseDerivatives, optional
-        The same of the frame after each, as far as it can be told by then.
-    again : PhaseDerivatives, optional
-        [batch, passes, freq]: the same of the frame before those of each pass,
-        now that it is known what came after.
+        Frequency phase difference, in radians per bin. Bin 0 is ignored.
     """
 
     time: torch.Tensor
     frequency: torch.Tensor
-    time_confidence: Optional[torch.Tensor] = None
-    frequency_confidence: Optional[torch.Tensor] = None
-    ahead: Optional["PhaseDerivatives"] = None
-    again: Optional["PhaseDerivatives"] = None
 
 
 def wrap(angle):

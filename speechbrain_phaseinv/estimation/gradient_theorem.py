@@ -15,7 +15,8 @@ import math
 
 import torch
 
-from .derivatives import PhaseDerivatives, gaussian_gamma
+from .derivatives import gaussian_gamma
+from .schedule import Estimates, Schedule
 
 # The slope over time, of the difference between the frames around it.
 CENTRAL_SHARE = 0.5
@@ -34,9 +35,8 @@ COUPLING = 1.5
 class GradientTheorem(torch.nn.Module):
     """Phase derivatives from log-magnitudes, without any training.
 
-    Works for any window and overlap, at any level. It is an *estimator*, as
-    `PhaseDerivativeNet` is: called with frames and a state, it answers with
-    the derivatives of the frames that are ready, and a new state.
+    Works for any window and overlap, at any level. It is an *estimator*: see
+    `speechbrain_phaseinv.estimation`.
 
     Arguments
     ---------
@@ -56,9 +56,9 @@ class GradientTheorem(torch.nn.Module):
     >>> from speechbrain_phaseinv.stft import StftConfig
     >>> config = StftConfig(16000, n_fft=512, hop_length=128)
     >>> estimator = GradientTheorem(config, lookahead=1)
-    >>> derivatives, state = estimator(torch.randn(2, 10, 257))
-    >>> derivatives.time.shape  # frame 9 waits for frame 10
-    torch.Size([2, 9, 257])
+    >>> estimates, state = estimator(torch.randn(2, 10, 257))
+    >>> estimates.time.shape  # frame 9 waits for frame 10
+    torch.Size([2, 9, 1, 257])
     """
 
     def __init__(self, config, lookahead=1):
@@ -67,6 +67,7 @@ class GradientTheorem(torch.nn.Module):
             raise ValueError(f"lookahead must be 0 or 1, got {lookahead!r}.")
         self.config = config
         self.lookahead = int(lookahead)
+        self.schedule = Schedule(1, self.lookahead, (0,))
         area = config.hop_length * config.n_fft
         self.slope = area / gaussian_gamma(config)
         # The longer the hop, the wider the slope over frequency swings the
@@ -74,34 +75,30 @@ class GradientTheorem(torch.nn.Module):
         self.confidence = math.log(COUPLING * self.slope**2)
 
     def forward(self, log_magnitude, state=None):
-        """Derivatives of the frames that are ready.
+        """Estimates of the frames whose look-ahead has come.
 
         Arguments
         ---------
         log_magnitude : torch.Tensor, [batch, time, freq]
             Natural logarithm of the magnitudes of the next frames.
         state : torch.Tensor, optional
-            The last frames of the previous call; None at the stream's start,
-            where the first frame is taken to have been there before.
+            The last frames of the previous call. None at the stream's start:
+            the first frame is taken to repeat the one before it.
 
         Returns
         -------
-        derivatives : PhaseDerivatives
-            [batch, ready, freq]; frame `lookahead` from the end is the last.
+        estimates : Estimates
+            [batch, passes, 1, freq].
         state : torch.Tensor, [batch, 1 + lookahead, freq]
             For the next call.
         """
         if state is None or state.shape[1] == 0:
             state = log_magnitude[:, :1]
         frames = torch.cat([state, log_magnitude], dim=1)
-        past = 1 + self.lookahead
         time, frequency = self.estimate(frames)
-        derivatives = PhaseDerivatives(
-            time,
-            frequency,
-            frequency_confidence=torch.full_like(frequency, self.confidence),
-        )
-        return derivatives, frames[:, -past:]
+        confidence = torch.full_like(frequency, self.confidence)
+        estimates = Estimates.single(time, frequency, confidence=confidence)
+        return estimates, frames[:, -1 - self.lookahead :]
 
     def estimate(self, frames):
         """The two derivatives of all frames but the first and those ahead.

@@ -12,13 +12,13 @@ level matters.
 import numpy as np
 import torch
 
-from ..integration.ladder import compiled_serves
-from .derivatives import PhaseDerivatives
+from ..backends import compiled_serves
 from .gradient_theorem import (
     BACKWARD_SHARE,
     CENTRAL_SHARE,
     GradientTheorem,
 )
+from .schedule import Estimates, Schedule
 
 # A step of log-magnitude, in nepers, beyond which it says "silence" or "zero
 # of the STFT" and its exact size no longer matters.
@@ -64,11 +64,8 @@ class GatedBlock(torch.nn.Module):
 class PhaseDerivativeNet(torch.nn.Module):
     """Phase derivatives and confidences from log-magnitudes, causally.
 
-    An *estimator*, as `GradientTheorem` is: called with frames and a state,
-    it answers with the derivatives of the frames that are ready, and a new
-    state. The input is natural log-magnitudes at any level; the state is None
-    at the stream's start, where the first frame is taken to have been there
-    before.
+    An *estimator*: see `speechbrain_phaseinv.estimation`. The first frame of
+    a stream is taken to repeat those before it.
 
     Arguments
     ---------
@@ -94,16 +91,15 @@ class PhaseDerivativeNet(torch.nn.Module):
     confidences : bool
         Predict the confidences too.
     provisional : bool
-        With a look-ahead of 1: say also what can be said so far of the frame
-        in the look-ahead, for `refinement`. It comes as `ahead`, beside the
-        derivatives. `SpectrogramInverter` may then do without look-ahead, and
-        let that frame be heard at once.
+        With a look-ahead of 1: estimate the look-ahead frame too. The
+        refinement then has a phase for it, and `SpectrogramInverter` may do
+        without look-ahead and emit that frame at once.
     again : bool
-        With either: answer once more for the frame before those of a pass,
-        now that it is known what came after it.
+        With `paired` or `provisional`: estimate the frame before those of a
+        pass once more, now that the next ones have come.
     refinements : int
-        Iterations of `refinement` a pass that the weights are made for, and
-        that `SpectrogramInverter` does by itself.
+        Iterations of `refinement` a pass that the weights are trained for,
+        and that `SpectrogramInverter` does by default.
 
     Raises
     ------
@@ -115,9 +111,9 @@ class PhaseDerivativeNet(torch.nn.Module):
     >>> from speechbrain_phaseinv.stft import StftConfig
     >>> config = StftConfig(16000, n_fft=512, hop_length=128)
     >>> net = PhaseDerivativeNet(config, lookahead=1)
-    >>> derivatives, state = net(torch.randn(2, 10, 257))
-    >>> derivatives.time.shape  # frame 9 waits for frame 10
-    torch.Size([2, 9, 257])
+    >>> estimates, state = net(torch.randn(2, 10, 257))
+    >>> estimates.time.shape  # frame 9 waits for frame 10
+    torch.Size([2, 9, 1, 257])
     >>> sum(p.numel() for p in net.parameters()) <= 8192
     True
     """
@@ -187,14 +183,18 @@ class PhaseDerivativeNet(torch.nn.Module):
             "again": self.again,
             "refinements": self.refinements,
         }
-        # A pass sees `window` frames and answers for `answers` of them; the
-        # next begins `stride` frames later.
+        # A pass sees `window` frames; the next begins `stride` frames later.
         self.window = self.history + 1 + self.lookahead
         self.stride = 2 if paired else 1
-        # Which frames the answers are about, from the current one.
-        self.about = [0, 1] if paired or provisional else [0]
-        self.about = np.array(self.about + [-1] * again)
-        self.answers = len(self.about)
+        # The frames that the outputs are about, from the current one. The
+        # last layer's rows come in this order, whatever the operating point.
+        about = [0, 1] if paired or provisional else [0]
+        self.about = np.array(about + [-1] * again)
+        self.schedule = Schedule(
+            self.stride,
+            self.lookahead - (self.stride - 1),
+            tuple(sorted(self.about.tolist())),
+        )
         self.outputs = 4 if confidences else 2
         self.first = torch.nn.Conv2d(
             self.window, channels, (1, 3), padding=(0, 1)
@@ -202,7 +202,7 @@ class PhaseDerivativeNet(torch.nn.Module):
         self.blocks = torch.nn.Sequential(
             *(GatedBlock(channels, kernel_size, d) for d in dilations)
         )
-        self.last = torch.nn.Conv2d(channels, self.outputs * self.answers, 1)
+        self.last = torch.nn.Conv2d(channels, self.outputs * len(self.about), 1)
         self.theorems = torch.nn.ModuleList(
             GradientTheorem(config, int(frame < lookahead))
             for frame in self.about
@@ -218,7 +218,7 @@ class PhaseDerivativeNet(torch.nn.Module):
                 self.last.bias[3::4] = self.theorems[0].confidence
 
     def forward(self, log_magnitude, state=None):
-        """Derivatives of the frames that are ready.
+        """Estimates of all passes whose frames have come.
 
         Arguments
         ---------
@@ -229,50 +229,43 @@ class PhaseDerivativeNet(torch.nn.Module):
 
         Returns
         -------
-        derivatives : PhaseDerivatives
-            [batch, ready, freq].
+        estimates : Estimates
+            [batch, passes, estimates, freq].
         state : torch.Tensor, [batch, frames, freq]
-            The last log-magnitudes: context, and what is not ready yet.
+            The last log-magnitudes: context, and what still waits.
         """
         if state is None or state.shape[1] == 0:
-            first = log_magnitude[:, :1]
-            state = first.repeat(1, self.history, 1)
+            state = log_magnitude[:, :1].expand(-1, self.history, -1)
         frames = torch.cat([state, log_magnitude], dim=1)
         passes = max(frames.shape[1] - self.window, -1) // self.stride + 1
-        ready = passes * self.stride
         # Compiled, a frame has the same bits whether it comes alone or not.
         parameters = self._in_order()
         if passes == 0:
-            shape = self.outputs, len(frames), 0, self.answers, frames.shape[2]
-            made = frames.new_zeros(shape)
+            shape = len(frames), 0, len(self.about), frames.shape[2]
+            estimates = Estimates(*[frames.new_zeros(shape)] * 4)
         elif compiled_serves(frames, *parameters):
-            made = self._make_compiled(frames, passes, parameters)
+            estimates = self._estimate_compiled(frames, passes, parameters)
         else:
-            made = self._make(frames, passes)
-        by_answer = [PhaseDerivatives(*x) for x in made.unbind(3)]
-        found = PhaseDerivatives(*made[:, :, :, : self.stride].flatten(2, 3))
-        if self.provisional:
-            found = found._replace(ahead=by_answer[1])
-        if self.again:
-            found = found._replace(again=by_answer[2])
-        return found, frames[:, ready:]
+            estimates = self._estimate(frames, passes)
+        return estimates, frames[:, passes * self.stride :]
 
-    def _make(self, frames, passes):
-        """What each pass says, [outputs, batch, passes, answers, freq]."""
+    def _estimate(self, frames, passes):
+        """The definition, in PyTorch."""
         features = self._features(frames, passes).to(self.last.weight.dtype)
         output = self.last(self.blocks(self.first(features)))
         # The weights' precision, or autocast's, is good enough for what the
         # layers find; angles have that of the magnitudes.
-        output = output.to(frames).unflatten(1, (self.answers, self.outputs))
-        # From [batch, answers, outputs, passes, freq].
+        output = output.to(frames).unflatten(1, (-1, self.outputs))
+        # From [batch, estimates, outputs, passes, freq]; in order of time.
+        output = output[:, np.argsort(self.about).tolist()]
         output = output.permute(2, 0, 3, 1, 4)
-        if self.prior_scale is None:
-            return output
-        time, frequency, *confidences = output.unbind(0)
-        prior = self._theorem(frames, passes)
-        time = time + self.prior_scale[0] * prior[0]
-        frequency = frequency + self.prior_scale[1] * prior[1]
-        return torch.stack([time, frequency, *confidences])
+        parts = list(output.unbind(0))
+        if self.prior_scale is not None:
+            prior = self._theorem(frames, passes)
+            for i in range(2):
+                parts[i] = parts[i] + self.prior_scale[i] * prior[i]
+        parts += [torch.zeros_like(parts[0])] * (4 - self.outputs)
+        return Estimates(*parts)
 
     def _features(self, frames, passes):
         """Bounded steps of log-magnitude, [batch, window, passes, freq].
@@ -290,17 +283,18 @@ class PhaseDerivativeNet(torch.nn.Module):
         return torch.tanh(torch.stack([slope, *steps], dim=1) / STEP_SCALE)
 
     def _theorem(self, frames, passes):
-        """The gradient theorem's two estimates, [batch, passes, answers, freq].
+        """The gradient theorem's two, [batch, passes, estimates, freq].
 
-        That of an answer ends with the last frame that the pass sees.
+        A frame that the pass sees the next of has a central difference.
         """
-        found = []
-        for frame, theorem in zip(self.about, self.theorems):
-            start = self.history - 1 + frame
+        parts = []
+        for j in np.argsort(self.about):
+            theorem = self.theorems[j]
+            start = self.history - 1 + self.about[j]
             stop = start + (passes - 1) * self.stride + 2 + theorem.lookahead
-            estimates = theorem.estimate(frames[:, start:stop])
-            found.append([x[:, :: self.stride] for x in estimates])
-        return [torch.stack(x, dim=2) for x in zip(*found)]
+            both = theorem.estimate(frames[:, start:stop])
+            parts.append([x[:, :: self.stride] for x in both])
+        return [torch.stack(x, dim=2) for x in zip(*parts)]
 
     def _in_order(self):
         """Weight and bias of every layer, then the prior's scale, if any."""
@@ -317,14 +311,13 @@ class PhaseDerivativeNet(torch.nn.Module):
         scale = _parameter(self, "prior_scale")
         return found if scale is None else [*found, scale]
 
-    def _make_compiled(self, frames, passes, parameters):
-        """As `_make`."""
-        from ..kernels import network as _network
+    def _estimate_compiled(self, frames, passes, parameters):
+        """The same by the kernel."""
+        from ..kernels import network
 
         batch, _, freq = frames.shape
-        shape = self.outputs, batch, passes, self.answers, freq
-        output = frames.new_empty(shape)
-        _network.run(
+        output = frames.new_empty(4, batch, passes, len(self.about), freq)
+        network.run(
             frames.numpy(),
             (self.history, self.window, self.stride),
             self.about,
@@ -332,7 +325,7 @@ class PhaseDerivativeNet(torch.nn.Module):
             *self._arrays(parameters),
             output.numpy(),
         )
-        return output
+        return Estimates(*output.unbind(0))
 
     def _arrays(self, parameters):
         """The theorem's constants, the prior's scale, and all layers.

@@ -1,132 +1,400 @@
-"""An estimator's answers, arranged by the passes that use them.
+"""From estimates to samples: one network pass after the other.
 
-A pass of the network answers for one frame or two, and, where it says so, for
-the frame ahead and once more for the frame before. `recursion` goes from pass
-to pass.
+Each pass solves the least squares of the frames that it has estimates of,
+refines its open frames together, and commits those that it emits; the next
+one goes on from there. A kernel does it on the CPU, its gradient included; the
+definition here does it on any device, and for any further derivative.
 """
 
-from typing import NamedTuple
+from functools import lru_cache, partial
 
+import numpy as np
 import torch
 
-from .least_squares import phase_weights
+from ..backends import resolve, to_arrays
+from ..estimation.derivatives import expected_advance
+from ..estimation.schedule import Estimates
+from .least_squares import (
+    CANCELLED,
+    LOWEST,
+    next_phasors,
+    phase_weights,
+    rotors,
+)
+from .offset import ABOVE, TOLERANCE, is_offset, main_lobe
+from .phasors import nearest_real
+from .refinement import (
+    INAUDIBLE,
+    REOPENED,
+    OverlapState,
+    counts,
+    overlap_scale,
+    refine,
+)
+
+# Past any end: a stream that is under way.
+ENDLESS = 2**62
 
 
-class Passes(NamedTuple):
-    """What is known of frames, by passes; [batch, passes, answers, freq] each.
+def run(
+    estimates,
+    sizes,
+    logs,
+    schedule,
+    config,
+    state,
+    power=1.0,
+    n_iter=0,
+    position=0,
+    ends=None,
+    pull=None,
+    backend="auto",
+):
+    """Invert all passes that there are estimates of.
 
-    A pass has answers for the newest frames, in order of time.
-
-    Attributes
-    ----------
-    time, frequency : torch.Tensor
-        Phase derivatives, see `PhaseDerivatives`.
-    anchor, coupling : torch.Tensor
-        Weights, as from `phase_weights`.
-    magnitude : torch.Tensor
-    """
-
-    time: torch.Tensor
-    frequency: torch.Tensor
-    anchor: torch.Tensor
-    coupling: torch.Tensor
-    magnitude: torch.Tensor
-
-
-def by_passes(frames, ahead=None, again=None, stride=1):
-    """Arrange values of frames by passes: [batch, passes, answers, freq].
-
-    Arguments
-    ---------
-    frames : torch.Tensor, [batch, time, freq]
-        Of the frames, `stride` a pass.
-    ahead : torch.Tensor, [batch, time, freq], optional
-        Of the frame after each, where a pass answers for that too.
-    again : torch.Tensor, [batch, passes, freq], optional
-        Of the frame before each pass, likewise.
-    stride : int
-        Frames a pass.
-
-    Example
-    -------
-    >>> by_passes(torch.zeros(1, 6, 257), stride=2).shape
-    torch.Size([1, 3, 2, 257])
-    """
-    # Of two ways to say the same, the faster one.
-    if stride == 1:
-        passes = frames.unsqueeze(2)
-    else:
-        passes = frames.unflatten(1, (-1, stride))
-    if ahead is not None:
-        passes = torch.cat([passes, ahead.unsqueeze(2)], dim=2)
-    if again is not None:
-        passes = torch.cat([again.unsqueeze(2), passes], dim=2)
-    return passes
-
-
-def arrange(derivatives, magnitude, log_mag, power=1.0, stride=1):
-    """The passes that lead through the frames of an estimator's answer.
+    Differentiable.
 
     Arguments
     ---------
-    derivatives : PhaseDerivatives
-        Derivatives of the frames, [batch, time, freq], and, if it says
-        something of them, of the frames `ahead` and `again`.
-    magnitude, log_mag : torch.Tensor, [batch, before + time or more, freq]
-        Magnitudes, and their logarithms, of the frame before (two, if there
-        are derivatives `again`), of the frames, and of the one after if there
-        are derivatives `ahead`.
+    estimates : Estimates
+        [batch, passes, estimates, freq].
+    sizes, logs : torch.Tensor, [batch, REOPENED + time, freq]
+        Magnitudes, and their logarithms, of the committed frames that are
+        reopened and of all frames that the passes see.
+    schedule : Schedule
+        Which frames a pass emits, and which the estimates are about.
+    config : StftConfig
+        The transform.
+    state : OverlapState
+        What the last call returned.
     power : float
-        As for `phase_weights`.
-    stride : int
-        Frames a pass; 2 for a paired network.
+        Exponent of the weights, see `phase_weights`.
+    n_iter : int
+        Iterations of `refinement` a pass.
+    position : int
+        Frames that have been committed in the stream so far.
+    ends : torch.Tensor, [batch], int, optional
+        Frames of each signal in all: those past it add nothing.
+    pull : tuple of torch.Tensor, optional
+        A target, unit phasors [batch, passes, estimates, freq, 2], and a
+        share in [0, 1], [batch, passes, estimates, freq]: before its least
+        squares, a frame's predecessor is drawn by that much to the target.
+    backend : str
+        "auto", "numba" or "torch".
 
     Returns
     -------
-    passes : Passes
+    samples : torch.Tensor, [batch, passes * stride * hop_length]
+        Not yet divided by the sum of the squared windows.
+    phasors : torch.Tensor, [batch, passes * stride, freq, 2]
+        ``exp(1j * phase)``, centre-referred, of the frames as they are
+        committed.
+    state : OverlapState
+        For the next call.
     """
+    if n_iter == 0 and schedule.ahead:
+        # A frame that only looks ahead has no say.
+        last = len(schedule.offsets) - schedule.ahead
+        estimates = Estimates(*(x[:, :, :last] for x in estimates))
+        pull = pull and (pull[0][:, :, :last], pull[1][:, :, :last])
+        schedule = type(schedule)(
+            schedule.stride, schedule.lookahead, schedule.offsets[:last]
+        )
+    backend = resolve(backend, sizes, *state)
+    settings = schedule, config, power, n_iter, position, ends
+    pulls = pull or ()
+    if backend == "torch":
+        return _define(estimates, sizes, logs, state, pulls, *settings)
+    inputs = *estimates, sizes, logs, *state, *pulls
+    if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
+        samples, phasors, *state = _Compiled.apply(settings, *inputs)
+    else:
+        with torch.no_grad():
+            samples, phasors, *state = _compute(settings, inputs)[0]
+    return samples, phasors, OverlapState(*state)
 
-    def known(found, here, before):
-        levels = log_mag[:, here], log_mag[:, before]
-        weights = phase_weights(*levels, found, power)
-        return found.time, found.frequency, *weights, magnitude[:, here]
 
-    return Passes(*for_answers(known, derivatives, stride))
+def _define(
+    estimates,
+    sizes,
+    logs,
+    state,
+    pull,
+    schedule,
+    config,
+    power,
+    n_iter,
+    position,
+    ends,
+):
+    """The definition."""
+    stride, count = schedule.stride, len(schedule.offsets)
+    first = REOPENED + schedule.offsets[0]
+    new = schedule.offsets[-1] + 1
+    weights = _weights(estimates, logs, schedule, power)
+    turns = rotors(*estimates[:2], config)
+    done = [state.phasors[:, :0]]
+    samples = [state.signal[:, :0]]
+    for p in range(estimates.time.shape[1]):
+        begin = p * stride
+        known = sizes[:, begin : begin + REOPENED + new]
+        held = is_offset(known, config).unsqueeze(-1)
+        last, answers = state.phasors[:, first - 1], []
+        for j in range(count):
+            if pull:
+                share = pull[1][:, p, j].unsqueeze(-1)
+                last = last + share * (pull[0][:, p, j] - last)
+            turn = (x[:, p, j] for x in turns)
+            weight = (x[:, p, j] for x in weights)
+            found = next_phasors(last, *turn, *weight, config)
+            # The phase of an offset goes on as it was.
+            sign = nearest_real(last[:, :1])
+            last = torch.where(held[:, first + j], sign, found)
+            answers.append(last)
+        valid = None
+        if ends is not None:
+            frames = torch.arange(stride, device=sizes.device)
+            valid = frames + position + begin < ends.unsqueeze(1)
+            valid = valid.to(sizes)
+        phasors, hops, state = refine(
+            torch.stack(answers, dim=1),
+            known,
+            config,
+            state,
+            n_iter,
+            stride,
+            valid,
+        )
+        done.append(phasors)
+        samples.append(hops)
+    return torch.cat(samples, dim=1), torch.cat(done, dim=1), state
 
 
-def for_answers(function, derivatives, stride):
-    """Values of the frames that an estimator answers for, by passes.
+def _weights(estimates, logs, schedule, power):
+    """`phase_weights` of every estimate."""
+    here = schedule.frames(estimates.time.shape[1], REOPENED).to(logs.device)
+    return phase_weights(
+        logs[:, here], logs[:, here - 1], *estimates[2:], power
+    )
+
+
+class _Compiled(torch.autograd.Function):
+    """The kernel and its gradient; further derivatives by the definition."""
+
+    @staticmethod
+    def forward(ctx, settings, *inputs):
+        outputs, record = _compute(settings, inputs, recorded=True)
+        ctx.settings, ctx.count = settings, len(inputs)
+        ctx.save_for_backward(*inputs, *record)
+        return outputs
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        inputs = ctx.saved_tensors[: ctx.count]
+        if torch.is_grad_enabled():  # create_graph=True
+            found = _gradients_of_definition(ctx, inputs, gradients)
+        else:
+            record = ctx.saved_tensors[ctx.count :]
+            found = _adjoint(ctx.settings, inputs, record, gradients)
+        return None, *found
+
+
+def _gradients_of_definition(ctx, inputs, gradients):
+    """Gradients that can be differentiated again."""
+    wanted = [x for x, n in zip(inputs, ctx.needs_input_grad[1:]) if n]
+    parts = inputs[:4], inputs[4], inputs[5], inputs[6:9], inputs[9:]
+    samples, phasors, state = _define(
+        Estimates(*parts[0]),
+        *parts[1:3],
+        OverlapState(*parts[3]),
+        *parts[4:],
+        *ctx.settings,
+    )
+    outputs = samples, phasors, *state
+    pairs = [x for x in zip(outputs, gradients) if x[0].requires_grad]
+    found = torch.autograd.grad(
+        *zip(*pairs), wanted, create_graph=True, allow_unused=True
+    )
+    found = iter(found)
+    return [next(found) if n else None for n in ctx.needs_input_grad[1:]]
+
+
+@lru_cache(maxsize=64)
+def _constants(config, new, emitted, dtype):
+    """What the kernels have to know of the transform, as arrays."""
+    with torch.inference_mode(False):
+        advance = expected_advance(config, torch.float64).numpy()
+        to_start = config.start_phasor(torch.complex128).numpy()
+        scale = overlap_scale(config, new, emitted, dtype).numpy()
+        lobe = main_lobe(config).numpy()
+        window = config.window_tensor(dtype).numpy()
+    real = np.array(config.real_bins)
+    frame = window, config.window_offset, config.hop_length, config.n_fft
+    offset = lobe, ABOVE, TOLERANCE
+    count = np.array(counts(new, emitted))
+    return advance, real, to_start, frame, scale, count, offset
+
+
+def _compute(settings, inputs, recorded=False):
+    """What `_define` returns, by the kernel, and the record for `_adjoint`."""
+    from ..kernels import frame
+
+    schedule, config, power, n_iter, position, ends = settings
+    time, sizes = inputs[0], inputs[4]
+    batch, passes, count, freq = time.shape
+    stride, new = schedule.stride, schedule.offsets[-1] + 1
+    real, kind = sizes.dtype, sizes.dtype.to_complex()
+    phasors, *others = (x.detach().to("cpu", copy=True) for x in inputs[6:9])
+    state = torch.view_as_complex(phasors.contiguous()), *others
+    empty = partial(torch.empty, device="cpu")
+    output = empty(batch, passes * stride, freq, dtype=kind)
+    samples = empty(batch, passes * stride * config.hop_length, dtype=real)
+    # For the gradient: steps and weights of the least squares; directions and
+    # slopes of the iterations.
+    rows = (batch, passes * count) if recorded else (0, 0)
+    steps = (batch, passes, n_iter) if recorded else (1, 1, 0)
+    record = (
+        empty(*rows, 5, freq, dtype=torch.complex128),
+        empty(*rows, 2, freq, dtype=real),
+        empty(*steps, 2, freq, dtype=kind),
+        empty(*steps, 2, freq, dtype=real),
+    )
+    frame.run(
+        *to_arrays(*inputs[:6]),
+        (power, LOWEST[real]),
+        _pull_arrays(inputs[9:], real),
+        _ends_array(ends, batch),
+        (position, stride, new, schedule.offsets[0], n_iter),
+        *_constants(config, new, stride, real),
+        (CANCELLED, INAUDIBLE),
+        tuple(x.numpy() for x in state),
+        tuple(x.numpy() for x in record),
+        samples.numpy(),
+        output.numpy(),
+    )
+    output, phasors = torch.view_as_real(output), torch.view_as_real(state[0])
+    outputs = samples, output, phasors, *state[1:]
+    return tuple(x.to(sizes.device) for x in outputs), record
+
+
+def _adjoint(settings, inputs, record, gradients):
+    """Gradients of all inputs, by the kernel."""
+    from ..kernels import adjoint
+
+    schedule, config, power, n_iter, position, ends = settings
+    time, sizes, real = inputs[0], inputs[4], inputs[4].dtype
+    steps, weights = record[:2]
+    stride, new = schedule.stride, schedule.offsets[-1] + 1
+    d_samples, d_output, *d_state = (
+        x.to("cpu", copy=True).contiguous() for x in gradients
+    )
+    d_output, d_state[0] = map(torch.view_as_complex, (d_output, d_state[0]))
+    pull = _pull_arrays(inputs[9:], real)
+    d_pull = tuple(np.zeros_like(x) for x in pull)
+    d_sizes = torch.zeros(sizes.shape, dtype=real, device="cpu")
+    total, y = steps.new_zeros(2, *steps[:, :, 0].shape)
+    adjoint.run(
+        *to_arrays(weights, sizes),
+        pull,
+        _ends_array(ends, len(sizes)),
+        (position, stride, new, schedule.offsets[0], n_iter),
+        *_constants(config, new, stride, real)[1:],
+        CANCELLED,
+        tuple(x.numpy() for x in record),
+        d_samples.numpy(),
+        d_output.numpy(),
+        tuple(x.numpy() for x in d_state),
+        d_sizes.numpy(),
+        d_pull,
+        total.numpy(),
+        y.numpy(),
+    )
+    previous, phasor, s, rotor, _ = steps.unbind(2)
+    if pull[1].size:
+        target, share = (torch.from_numpy(x).flatten(1, 2) for x in pull)
+        previous = previous + share * (target - previous)
+    d_time, d_frequency, d_anchor, d_coupling = (
+        x.to(real).view(time.shape)
+        for x in least_squares_gradients(
+            weights[:, :, 0], previous * rotor, s, phasor, y, total, config
+        )
+    )
+    # What the weights hand on to log-magnitudes and confidences.
+    with torch.enable_grad():
+        own = [x.detach().cpu().requires_grad_() for x in inputs[2:6]]
+        made = _weights(
+            Estimates(own[0], own[0], *own[:2]), own[3], schedule, power
+        )
+    d_own = torch.autograd.grad(
+        made, (*own[:2], own[3]), (d_anchor, d_coupling)
+    )
+    d_phasors = torch.view_as_real(d_state[0])
+    d_pull = [torch.from_numpy(x) for x in d_pull] if pull[1].size else []
+    if d_pull:
+        d_pull[0] = torch.view_as_real(d_pull[0])
+    found = (
+        *(d_time, d_frequency, *d_own[:2], d_sizes, d_own[2]),
+        *(d_phasors, *d_state[1:], *d_pull),
+    )
+    return [x.to(sizes.device) for x in found]
+
+
+def least_squares_gradients(anchor, target, s, phasor, y, total, config):
+    """Cotangents of derivatives and weights from those of the phasors.
+
+    With u = s / |s| and z = u tilt, a cotangent Z of z becomes
+    S = (Z' - u Re(conj(u) Z')) / |s| with Z' = conj(tilt) Z, then y from
+    A y = S, then l y, the cotangent of q. The matrix is symmetric, so the
+    adjoint is the same solve; and from the weights' own part in A,
+
+        dL/dl[k] = Re conj(y[k]) (q[k] - s[k]),
+        dL/dg[k] = -Re conj(y[k] - y[k-1]) (s[k] - s[k-1]).
+
+    Where a cotangent Q meets q, the angle of q gets Im(Q conj(q)). A phasor
+    that was made real has no slope.
 
     Arguments
     ---------
-    function : callable
-        Given derivatives of frames, and where, in arrays of frames as those
-        of `arrange`, these frames are and those before them, it returns some
-        values, [batch, time, freq].
-    derivatives : PhaseDerivatives
-        Of the frames, and those ahead and again, if any.
-    stride : int
-        Frames a pass.
+    anchor : torch.Tensor, [..., freq]
+        The weights l.
+    target, s, phasor, y, total : torch.Tensor, [..., freq], complex
+        q, s, z, y and Z, with all that later frames handed on to it.
+    config : StftConfig
+        The transform.
 
     Returns
     -------
-    values : list of torch.Tensor, [batch, passes, answers, freq]
+    time, frequency, anchor, coupling : torch.Tensor, [..., freq]
     """
-    first = 1 if derivatives.again is None else 2
-    asked = (
-        (derivatives, first, 1),
-        (derivatives.ahead, first + 1, 1),
-        (derivatives.again, first - 1, stride),
-    )
-    found = []
-    for answer, begin, step in asked:
-        if answer is None:
-            found.append(None)
-            continue
-        stop = begin + step * answer.time.shape[1]
-        here = slice(begin, stop, step)
-        before = slice(begin - 1, stop - 1, step)
-        found.append(function(answer, here, before))
-    count = len(found[0])
-    found = ([None] * count if x is None else x for x in found)
-    return [by_passes(*x, stride) for x in zip(*found)]
+    # y is of double precision: it is as large as the weights are small.
+    weighted = (anchor * y).to(target.dtype)
+    limit = torch.finfo(anchor.dtype).max / 10
+    d_anchor = (y.conj() * (target - s)).real.clamp(-limit, limit)
+    d_coupling = torch.zeros_like(d_anchor)
+    d_steps = -(y.diff().conj() * s.diff()).real
+    d_coupling[..., 1:] = d_steps.clamp(-limit, limit)
+    d_time = (weighted * target.conj()).imag
+    d_tilt = (total * phasor.conj()).imag
+    d_tilt[..., list(config.real_bins)] = 0
+    # theta[k] holds all fpd up to k.
+    d_theta = (d_tilt - d_time)[..., 1:].flip(-1)
+    d_theta = d_theta.cumsum(-1, dtype=torch.float64).flip(-1)
+    d_frequency = torch.zeros_like(d_time)
+    d_frequency[..., 1:] = d_theta
+    return d_time, d_frequency, d_anchor, d_coupling
+
+
+def _pull_arrays(pull, dtype):
+    """Target and share, empty where there is no pull."""
+    if not pull:
+        nothing = torch.empty(0, 0, 0, 0, dtype=dtype, device="cpu")
+        return nothing.to(dtype.to_complex()).numpy(), nothing.numpy()
+    target = torch.view_as_complex(pull[0].detach().contiguous())
+    return tuple(to_arrays(target, pull[1]))
+
+
+def _ends_array(ends, batch):
+    """Frames of each signal in all."""
+    if ends is None:
+        return np.full(batch, ENDLESS)
+    return ends.to("cpu", torch.int64).numpy()

@@ -1,1 +1,58 @@
-"""The same as `integration` and the network, compiled for the CPU."""
+"""The network and the integration again, compiled for the CPU.
+
+The definitions stand in `estimation` and `integration`; tests tie each kernel
+to its own. Only NumPy and Numba are needed here. Importing Numba takes a
+noticeable part of a second, so the first call that needs a kernel imports it.
+The machine code is cached on disk; ``python -m speechbrain_phaseinv.kernels``
+fills the cache, for instance while a container image is built.
+"""
+
+import os
+import tempfile
+import warnings
+from functools import lru_cache
+from pathlib import Path
+
+
+def compiled(**options):
+    """`numba.njit` that keeps its machine code in the user's cache folder.
+
+    Numba would put it beside the source, where pip does not know of it: an
+    uninstalled package would leave a folder of its name behind, which Python
+    takes for the package. ``NUMBA_CACHE_DIR`` still has its way. Where no
+    folder can be written to, the code is compiled in memory.
+    """
+    from numba import config, njit
+
+    def decorate(function):
+        before = config.CACHE_DIR
+        folder = before or _cache_folder()
+        config.CACHE_DIR = folder or ""
+        try:
+            return njit(
+                cache=bool(folder), nogil=True, error_model="numpy", **options
+            )(function)
+        finally:
+            config.CACHE_DIR = before
+
+    return decorate
+
+
+@lru_cache(maxsize=1)
+def _cache_folder():
+    """A folder that can be written to, or None, with one warning."""
+    homes = [os.environ.get(x) for x in ("XDG_CACHE_HOME", "LOCALAPPDATA")]
+    home = next((x for x in homes if x), os.path.expanduser("~/.cache"))
+    folder = Path(home, "speechbrain_phaseinv")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return str(folder)
+    except OSError as error:
+        warnings.warn(
+            f"{folder} cannot be written to ({error}): the kernels are "
+            "compiled in memory, anew in every process. NUMBA_CACHE_DIR "
+            "names another folder.",
+            stacklevel=2,
+        )
+        return None

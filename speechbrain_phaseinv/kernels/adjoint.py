@@ -1,4 +1,4 @@
-"""The compiled gradient of `_recursion`, last pass first.
+"""The gradient of `frame.run`, compiled, last pass first.
 
 Every step of a pass but two is linear: its adjoint takes the same transforms
 and sums in the other direction. The least squares have that of `integration`;
@@ -14,13 +14,14 @@ the inverse of its cotangents over w.
 
 import numpy as np
 
+from . import compiled
 from .frame import _held, _synthesise, _to_spectra
-from .ladder import LANES, compiled, factor, least_squares_adjoint
+from .ladder import LANES, factor, least_squares_adjoint
 
 
 @compiled()
 def _overlap(added, total, hop, reopened, frames, before, signal):
-    """Of `_recursion._overlap`: to frames, frames before and signal."""
+    """Of `frame._overlap`: to frames, frames before and signal."""
     new = len(added)
     for n in range(signal.size):
         signal[n] += total[n]
@@ -38,7 +39,7 @@ def _overlap(added, total, hop, reopened, frames, before, signal):
 
 @compiled()
 def _synthesis(frames, phasors, sizes, counts, frame, forth, work, given):
-    """Of `_recursion._synthesise`: from up to two frames, which are spent."""
+    """Of `frame._synthesise`: from up to two frames, which are spent."""
     window, offset, _, n_fft = frame
     signals, spectra = work
     d_phasors, d_sizes = given
@@ -59,7 +60,7 @@ def _synthesis(frames, phasors, sizes, counts, frame, forth, work, given):
 
 @compiled()
 def _iteration(first, turns, slopes, given, gradients, work):
-    """Of one iteration of `_recursion._iterate`, on the frames from `first`."""
+    """Of one iteration of `frame._iterate`, on the frames from `first`."""
     sizes, counts, frame, scale, forth, back = given
     d_phasors, d_sizes, d_frames, d_before, d_signal = gradients
     signals, spectra, added, total, parts = work
@@ -96,46 +97,46 @@ def _iteration(first, turns, slopes, given, gradients, work):
 
 @compiled()
 def run(
-    anchor,
-    coupling,
+    weights,
     sizes,
-    target,
     pull,
-    before,
+    ends,
+    plan,
+    real,
     to_start,
     frame,
     scale,
     counts,
-    cancelled,
     constant,
-    real,
-    hops,
+    cancelled,
     record,
+    d_samples,
     d_output,
-    d_added,
-    d_heard,
+    d_state,
     d_sizes,
-    d_drawn,
+    d_pull,
     total_gradient,
     y,
 ):
-    """Cotangents of what `_recursion.run` was given; names as there.
+    """Cotangents of what `frame.run` was given; names as there.
 
-    `record` is what it wrote, `d_output` and `d_added` are the cotangents of
-    its results. `d_heard`, those of magnitudes, phasors, frames and signal of
-    the `Heard` after it, becomes those of the one before it. Writes those of
-    the sizes and, if something was drawn, of target and pull; of each answer
+    `record` is what it wrote, `weights` a part of it; `d_samples` and
+    `d_output` are the cotangents of its results. `d_state`, that of the
+    `OverlapState` after it, becomes that of the one before it. Writes those of
+    the sizes and, if there was a pull, of target and share; of each estimate
     the cotangent of its phasors and the solution of the adjoint system, both
-    [batch, passes * answers, freq].
+    [batch, passes * estimates, freq].
     """
-    batch, passes, answers, freq = sizes.shape
+    batch, freq = sizes.shape[0], sizes.shape[2]
     window, _, hop, n_fft = frame
-    emitted, new = hops
-    reopened, rows = before.shape[1], passes * answers
-    opened, stop = reopened + new, reopened + emitted
-    first = opened - answers
-    steps, all_turns, all_slopes = record
-    n_iter, dtype = all_turns.shape[2], sizes.dtype
+    position, stride, new, oldest, n_iter = plan
+    target, share = pull
+    steps, _, all_turns, all_slopes = record
+    answers, dtype = new - oldest, sizes.dtype
+    passes = weights.shape[1] // answers
+    reopened = d_state[0].shape[1]
+    opened, stop = reopened + new, reopened + stride
+    first, out = reopened + oldest, reopened * hop
     # w / N, and its reciprocal.
     forth = np.full(freq, 2 / n_fft).astype(dtype)
     for k in range(freq):
@@ -148,41 +149,40 @@ def run(
     carry = np.empty(freq, np.complex128)
     row_y = np.empty(freq, np.complex128)
     phasors = np.empty((opened, freq), d_output.dtype)
-    known = np.empty((opened, freq), dtype)
     g_phasors = np.empty((opened, freq), d_output.dtype)
     g_sizes = np.empty((opened, freq), dtype)
     g_frames = np.empty((opened, window.size), dtype)
-    g_signal = np.empty(d_heard[3].shape[1], dtype)
     spectra = np.zeros((2, freq), d_output.dtype)
     signals = np.zeros(n_fft, d_output.dtype)
     parts = np.empty((2, window.size), dtype)
     added = np.empty((new, window.size), dtype)
     total = np.empty((opened - 1) * hop + window.size, dtype)
-    given = known, counts, frame, scale, forth, back
+    g_signal = np.empty(d_state[2].shape[1], dtype)
     work = signals, spectra, added, total, parts
     for i in range(batch):
-        d_known, d_phasors, d_frames, d_signal = (
-            d_heard[0][i],
-            d_heard[1][i],
-            d_heard[2][i],
-            d_heard[3][i],
+        d_phasors, d_frames, d_signal = (
+            d_state[0][i],
+            d_state[1][i],
+            d_state[2][i],
         )
+        block = -1  # of ladders that are eliminated
         for p in range(passes - 1, -1, -1):
-            # The sizes as they were: the last that came before, then new ones.
-            for j in range(opened):
-                out = p * emitted + j - reopened
-                if j >= reopened:
-                    known[j] = sizes[i, p, answers - opened + j]
-                elif out < 0:
-                    known[j] = before[i, reopened + out]
-                else:
-                    q, r = out // emitted, out % emitted
-                    known[j] = sizes[i, q, answers - new + r]
+            begin, place = p * stride, p * stride * hop
+            valid = min(max(ends[i] - position - begin, 0), stride)
+            if valid == 0:
+                for n in range(d_signal.size - 1, -1, -1):
+                    now = n - stride * hop
+                    d_signal[n] = d_signal[now] if now >= 0 else 0
+                for n in range(min(stride * hop, d_signal.size - out)):
+                    d_signal[out + n] += d_samples[i, place + n]
+                continue
+            known = sizes[i, begin : begin + opened]
+            given = known, counts, frame, scale, forth, back
             # What was handed over, and what came out.
-            for j in range(emitted):
-                kept = d_phasors[reopened - emitted + j]
+            for j in range(stride):
+                kept = d_phasors[reopened - stride + j]
                 for k in range(freq):
-                    kept[k] += d_output[i, p * emitted + j, k]
+                    kept[k] += d_output[i, begin + j, k]
             g_phasors[:] = 0
             g_sizes[:] = 0
             g_frames[:] = 0
@@ -190,17 +190,18 @@ def run(
             for j in range(reopened):
                 for k in range(freq):
                     z = d_phasors[j, k] * to_start[k]
-                    g_phasors[emitted + j, k] = z
+                    g_phasors[stride + j, k] = z
                 for k in real:
-                    g_phasors[emitted + j, k] = 0
-                g_sizes[emitted + j] = d_known[j]
-                g_frames[emitted + j] = d_frames[j]
+                    g_phasors[stride + j, k] = 0
+                g_frames[stride + j] = d_frames[j]
             d_frames[:] = 0
             total[:] = 0
-            total[emitted * hop : emitted * hop + d_signal.size] = d_signal
-            added[:emitted] = d_added[i, p * emitted : (p + 1) * emitted]
+            total[stride * hop : stride * hop + d_signal.size] = d_signal
+            for n in range(stride * hop):
+                total[out + n] += d_samples[i, place + n]
+            added[:] = 0
             _overlap(
-                added[:emitted],
+                added[:stride],
                 total,
                 hop,
                 reopened,
@@ -208,11 +209,13 @@ def run(
                 d_frames,
                 g_signal,
             )
+            # Those past the end were left out.
+            g_frames[reopened + valid : stop] = 0
             gradients = g_phasors, g_sizes, g_frames, d_frames, g_signal
             for it in range(n_iter - 1, -1, -1):
-                place = opened - 2 - it % (opened - 1)
+                pair = opened - 2 - it % (opened - 1)
                 turns, slopes = all_turns[i, p, it], all_slopes[i, p, it]
-                _iteration(place, turns, slopes, given, gradients, work)
+                _iteration(pair, turns, slopes, given, gradients, work)
             # The frames as they were before the iterations.
             for j in range(answers):
                 for k in range(freq):
@@ -234,11 +237,11 @@ def run(
             for j in range(answers - 1, -1, -1):
                 row = p * answers + j
                 lane = row % LANES
-                if lane == LANES - 1 or row == rows - 1:
-                    begin = row - lane
+                if row - lane != block:
+                    block = row - lane
                     factor(
-                        anchor[i].reshape(rows, freq)[begin : row + 1],
-                        coupling[i].reshape(rows, freq)[begin : row + 1],
+                        weights[i, block : row + 1, 0],
+                        weights[i, block : row + 1, 1],
                         ratio,
                         inverse,
                     )
@@ -259,14 +262,14 @@ def run(
                 )
                 y[i, row] = row_y
                 for k in range(freq):
-                    z = anchor[i, p, j, k] * row_y[k]
+                    z = weights[i, row, 0, k] * row_y[k]
                     carry[k] = z * steps[i, row, 3, k].conjugate()
-                if pull.size > 0:
+                if share.size > 0:
                     for k in range(freq):
-                        z, part = carry[k], pull[i, p, j, k]
+                        z, part = carry[k], share[i, p, j, k]
                         way = target[i, p, j, k] - steps[i, row, 0, k]
-                        d_drawn[0][i, p, j, k] = part * z
-                        d_drawn[1][i, p, j, k] = (
+                        d_pull[0][i, p, j, k] = part * z
+                        d_pull[1][i, p, j, k] = (
                             way.real * z.real + way.imag * z.imag
                         )
                         carry[k] = (1 - part) * z
@@ -275,10 +278,10 @@ def run(
                 for k in range(freq):
                     z = to_start[k].conjugate()
                     d_phasors[j, k] = g_phasors[j, k] * z if j < first else 0
-                d_known[j] = g_sizes[j]
                 if j < first:
                     d_frames[j] += g_frames[j]
             d_phasors[first - 1] += carry
-            for j in range(new):
-                d_sizes[i, p, answers - new + j] = g_sizes[reopened + j]
+            for j in range(opened):
+                for k in range(freq):
+                    d_sizes[i, begin + j, k] += g_sizes[j, k]
             d_signal[:] = g_signal

@@ -1,4 +1,6 @@
-"""The compiled form of `recursion` and `refinement`.
+"""Passes from estimates to samples, compiled.
+
+The definitions are `integration.passes` and `integration.refinement`.
 
 The Fourier transforms are pocketfft's, which rocket-fft, once installed,
 lends to compiled code. Frames are real: one complex transform does for two.
@@ -7,7 +9,8 @@ The iterations have the arrays' precision.
 
 import numpy as np
 
-from .ladder import LANES, compiled, factor, least_squares
+from . import compiled
+from .ladder import LANES, factor, least_squares, phase_weights
 
 
 @compiled()
@@ -77,9 +80,9 @@ def _synthesise(phasors, sizes, counts, frame, frames):
 
 
 @compiled()
-def _overlap(frames, heard, hop, added, total):
-    """What frames add to what was heard, and all that is heard then."""
-    _, before, signal = heard
+def _overlap(frames, state, hop, added, total):
+    """Overlap-add of the open frames; `added`, what each new hop adds."""
+    _, before, signal = state
     reopened = len(before)
     added[:] = frames[reopened:]
     changes = added[0]
@@ -130,7 +133,7 @@ def _iterate(phasors, given, n_iter, floors, work, record):
 
     `record`, if it is not empty, gets the phasors and slopes of each.
     """
-    sizes, counts, heard, frame, scale, constant = given
+    sizes, counts, state, frame, scale, constant = given
     window, offset, hop, n_fft = frame
     spectra, signals, frames, added, total, slopes = work
     turns, kept_slopes = record
@@ -138,7 +141,7 @@ def _iterate(phasors, given, n_iter, floors, work, record):
     last = len(sizes) - 1
     for i in range(n_iter):
         first = last - 1 - i % last
-        _overlap(frames, heard, hop, added, total)
+        _overlap(frames, state, hop, added, total)
         place = first * hop
         one, two = total[place:], total[place + hop :]
         share, other = scale[place:], scale[place + hop :]
@@ -173,54 +176,78 @@ def _iterate(phasors, given, n_iter, floors, work, record):
 
 @compiled()
 def run(
-    advance,
-    real,
     time,
     frequency,
-    anchor,
-    coupling,
+    time_confidence,
+    confidence,
     sizes,
-    target,
-    share,
-    before,
-    heard,
+    logs,
+    weighting,
+    pull,
+    ends,
+    plan,
+    advance,
+    real,
     to_start,
     frame,
     scale,
     counts,
-    n_iter,
-    floors,
     constant,
-    hops,
+    floors,
+    state,
     record,
+    samples,
     output,
-    output_added,
 ):
-    """The recursion over passes, [batch, passes, answers, freq].
+    """All passes of all signals.
 
-    `target` and `share`, if they are not empty, are those to which frames
-    are drawn. `before` holds the magnitudes of the frames before, `heard` all
-    else of `Heard`, updated in place. `frame` is the window, where it begins,
-    the hop and n_fft; `scale` and `counts` are those of `refinement`, `floors`
-    its CANCELLED and INAUDIBLE, `constant` the `main_lobe` of an offset,
-    ABOVE and TOLERANCE; `hops` says how many frames a pass emits, and
-    how many are new. Writes the phasors of the emitted frames and what they
-    add, [batch, passes * emitted, ...]; and, if the arrays are not empty, what
-    the adjoint asks for to `record`: of each answer the phasors before it and
-    what `least_squares` writes, of each iteration the phasors and the slopes.
+    Arguments
+    ---------
+    time, frequency, time_confidence, confidence : array
+        Estimates, [batch, passes, estimates, freq].
+    sizes, logs : array, [batch, reopened + time, freq]
+        Magnitudes and their logarithms.
+    weighting : tuple of float
+        Power, and the lowest logarithm of a weight.
+    pull : tuple of array, [batch, passes, estimates, freq]
+        Target and share, or empty.
+    ends : array of int, [batch]
+        Frames of each signal in all.
+    plan : tuple of int
+        Frames committed so far, frames that a pass emits, new frames of a
+        pass, offset of its first estimate, iterations.
+    advance, real, to_start : array
+        `expected_advance`, `real_bins` and `start_phasor` of the transform.
+    frame : tuple
+        The window, its offset, the hop and n_fft.
+    scale, counts : array
+        `overlap_scale` and `counts` of the refinement.
+    constant, floors : tuple
+        Of `offset` (main lobe, ABOVE, TOLERANCE); CANCELLED and INAUDIBLE.
+    state : tuple of array
+        An `OverlapState`, updated in place.
+    record : tuple of array
+        Written to unless empty, for `adjoint.run`: of each estimate the
+        phasors before it and the rows of `least_squares`, and its weights; of
+        each iteration the phasors and the slopes.
+    samples : array, [batch, passes * stride * hop]
+        Written to.
+    output : array, [batch, passes * stride, freq]
+        Written to: the phasors of the committed frames.
     """
-    batch, passes, answers, freq = sizes.shape
+    batch, passes, answers, freq = time.shape
     window, offset, hop, n_fft = frame
-    emitted, new = hops
-    reopened, rows = before.shape[1], passes * answers
-    opened, stop = reopened + new, reopened + emitted
-    first = opened - answers  # that has an answer
+    position, stride, new, oldest, n_iter = plan
+    reopened, rows = state[0].shape[1], passes * answers
+    opened, first, out = reopened + new, reopened + oldest, reopened * hop
+    target, share = pull
+    anchors = np.empty((LANES, freq), sizes.dtype)
+    couplings = np.empty((LANES, freq), sizes.dtype)
     ratio = np.zeros((LANES, freq))
     inverse = np.empty((LANES, freq))
     found = np.empty((4, freq), np.complex128)
     last = np.empty(freq, np.complex128)
     phasors = np.empty((opened, freq), output.dtype)
-    known = np.empty((opened, freq), sizes.dtype)
     spectra = np.zeros((2, freq), output.dtype)
     signals = np.zeros(n_fft, output.dtype)
     frames = np.empty((opened, window.size), scale.dtype)
@@ -228,44 +255,65 @@ def run(
     total = np.empty((opened - 1) * hop + window.size, scale.dtype)
     slopes = np.empty((2, freq), sizes.dtype)
     work = spectra, signals, frames, added, total, slopes
-    steps, turns, kept_slopes = record
+    steps, weights, turns, kept_slopes = record
     recorded = len(steps) > 0
     for i in range(batch):
-        anchors = anchor[i].reshape(rows, freq)
-        couplings = coupling[i].reshape(rows, freq)
-        state = heard[0][i], heard[1][i], heard[2][i]
-        for j in range(reopened):
-            known[j] = before[i, j]
+        own = state[0][i], state[1][i], state[2][i]
+        signal = own[2]
         for p in range(passes):
-            for j in range(new):
-                known[reopened + j] = sizes[i, p, answers - new + j]
-            last[:] = state[0][first - 1]
+            begin, place = p * stride, p * stride * hop
+            valid = min(max(ends[i] - position - begin, 0), stride)
+            if valid == 0:  # past the end: what is pending comes out
+                for n in range(stride * hop):
+                    samples[i, place + n] = 0
+                for n in range(min(stride * hop, signal.size - out)):
+                    samples[i, place + n] = signal[out + n]
+                for n in range(signal.size):
+                    later = n + stride * hop
+                    signal[n] = signal[later] if later < signal.size else 0
+                output[i, begin : begin + stride] = 1
+                continue
+            known = sizes[i, begin : begin + opened]
+            last[:] = own[0][first - 1]
             for j in range(answers):
                 row = p * answers + j
                 if recorded:
                     steps[i, row, 0] = last
                 lane = row % LANES
                 if lane == 0:
-                    until = min(row + LANES, rows)
-                    factor(
-                        anchors[row:until], couplings[row:until], ratio, inverse
-                    )
+                    until = min(LANES, rows - row)
+                    for n in range(until):
+                        q, r = (row + n) // answers, (row + n) % answers
+                        here = q * stride + first + r
+                        phase_weights(
+                            logs[i, here],
+                            logs[i, here - 1],
+                            time_confidence[i, q, r],
+                            confidence[i, q, r],
+                            weighting,
+                            anchors[n],
+                            couplings[n],
+                        )
+                        if recorded:
+                            weights[i, row + n, 0] = anchors[n]
+                            weights[i, row + n, 1] = couplings[n]
+                    factor(anchors[:until], couplings[:until], ratio, inverse)
                 if share.size > 0:
                     for k in range(freq):
-                        pull = share[i, p, j, k]
-                        last[k] += pull * (target[i, p, j, k] - last[k])
+                        part = share[i, p, j, k]
+                        last[k] += part * (target[i, p, j, k] - last[k])
                 least_squares(
                     last,
                     time[i, p, j],
                     frequency[i, p, j],
                     advance,
-                    anchors[row],
+                    anchors[lane],
                     ratio[lane],
                     inverse[lane],
                     real,
                     found,
                 )
-                # That of an offset goes on as it was.
+                # The phase of an offset goes on as it was.
                 sign = 1.0 if last[0].real >= 0 else -1.0
                 last[:] = found[0]
                 last[: _held(known[first + j], constant)] = sign
@@ -274,9 +322,9 @@ def run(
                 for k in range(freq):
                     phasors[first + j, k] = last[k] * to_start[k]
             for j in range(first):
-                frames[j] = state[1][j]
+                frames[j] = own[1][j]
                 for k in range(freq):
-                    phasors[j, k] = state[0][j, k] * to_start[k]
+                    phasors[j, k] = own[0][j, k] * to_start[k]
             _synthesise(
                 phasors[first:],
                 known[first:],
@@ -284,22 +332,25 @@ def run(
                 frame,
                 frames[first:],
             )
-            given = known, counts, state, frame, scale, constant
+            given = known, counts, own, frame, scale, constant
             at = i * recorded, p * recorded
-            own = turns[at[0], at[1]], kept_slopes[at[0], at[1]]
-            _iterate(phasors, given, n_iter, floors, work, own)
-            _overlap(frames[:stop], state, hop, added[:emitted], total)
-            state[2][:] = total[emitted * hop : emitted * hop + state[2].size]
-            for j in range(emitted):
-                output_added[i, p * emitted + j] = added[j]
-            # Those that are kept: the last of them are the ones emitted.
+            kept = turns[at[0], at[1]], kept_slopes[at[0], at[1]]
+            _iterate(phasors, given, n_iter, floors, work, kept)
+            frames[reopened + valid : reopened + stride] = 0
+            stop = reopened + stride
+            _overlap(frames[:stop], own, hop, added[:stride], total)
+            samples[i, place : place + stride * hop] = total[
+                out : out + stride * hop
+            ]
+            signal[:] = total[stride * hop : stride * hop + signal.size]
+            # The last of the frames that are kept are those committed now.
             for j in range(reopened):
-                kept = state[0][j]
+                kept_phasors = own[0][j]
                 for k in range(freq):
-                    kept[k] = phasors[emitted + j, k] * to_start[k].conjugate()
+                    z = phasors[stride + j, k] * to_start[k].conjugate()
+                    kept_phasors[k] = z
                 for k in real:
-                    kept[k] = 1.0 if kept[k].real >= 0 else -1.0
-                state[1][j] = frames[emitted + j]
-                known[j] = known[emitted + j]
-            for j in range(emitted):
-                output[i, p * emitted + j] = state[0][reopened - emitted + j]
+                    sign = 1.0 if kept_phasors[k].real >= 0 else -1.0
+                    kept_phasors[k] = sign
+                own[1][j] = frames[stride + j]
+            output[i, begin : begin + stride] = own[0][reopened - stride :]

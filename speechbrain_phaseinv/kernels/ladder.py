@@ -1,47 +1,23 @@
-"""The compiled recursions of `tridiagonal` and `integration`.
+"""The ladder and the least squares of a frame, compiled.
 
-Importing Numba takes a noticeable part of a second, so this module is
-imported by the first call that needs it; the machine code is cached on disk.
+The definitions are `integration.ladder` and `integration.least_squares`. The
+kernel eliminates one bin after the other,
 
-All arithmetic is in double precision, whatever the arrays hold: a recursion
-is bound by the latency of its operations, which is the same for both.
+    e[0] = l[0]                        b[0] = l[0] q[0]
+    r[k] = g[k] / (e[k-1] + g[k])
+    e[k] = l[k] + r[k] e[k-1]          b[k] = l[k] q[k] + r[k] b[k-1]
+    s[F-1] = b[F-1] / e[F-1]
+    s[k] = (b[k] + g[k+1] s[k+1]) / (e[k] + g[k+1])
+
+without a subtraction. It works in double precision, whatever the arrays hold:
+a recursion is bound by the latency of its operations, which is the same.
 """
 
 import math
-import os
-from pathlib import Path
 
 import numpy as np
-from numba import config, njit
 
-
-def compiled(**options):
-    """`njit` that keeps its machine code in the user's folder for caches.
-
-    Numba would put it beside the source, where pip does not know of it: an
-    uninstalled package would leave a folder of its name behind, which Python
-    takes for the package. ``NUMBA_CACHE_DIR`` still has its way.
-    """
-
-    def decorate(function):
-        before = config.CACHE_DIR
-        config.CACHE_DIR = before or str(_cache_folder())
-        try:
-            return njit(cache=True, nogil=True, error_model="numpy", **options)(
-                function
-            )
-        finally:
-            config.CACHE_DIR = before
-
-    return decorate
-
-
-def _cache_folder():
-    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
-        if os.environ.get(name):
-            return Path(os.environ[name], "speechbrain_phaseinv")
-    return Path(os.path.expanduser("~"), ".cache", "speechbrain_phaseinv")
-
+from . import compiled
 
 # A product and the sum that it goes into may become one operation, "contract",
 # which shortens a chain of them.
@@ -53,7 +29,7 @@ LANES = 8
 
 @compiled(fastmath={"contract"})
 def factor(anchor, coupling, ratio, inverse):
-    """Eliminate up to LANES ladders, [lanes, freq]; see `tridiagonal`.
+    """Eliminate up to LANES ladders, [lanes, freq]; see the module's docstring.
 
     Writes the ratio r[k] = g[k] / (e[k-1] + g[k]) and the inverse pivot
     d[k] = 1 / (e[k] + g[k+1]), which is zero where there is none.
@@ -76,7 +52,7 @@ def factor(anchor, coupling, ratio, inverse):
 
 
 @compiled(fastmath={"contract"})
-def _substitute(ratio, inverse, source, target, free, solution):
+def substitute(ratio, inverse, source, target, solution):
     """Carry the right-hand side source * target through a factored ladder.
 
     Real and imaginary parts by hand: the compiler would multiply the real
@@ -89,23 +65,18 @@ def _substitute(ratio, inverse, source, target, free, solution):
         r, d = ratio[k], inverse[k]
         re = w * t.real + r * re
         im = w * t.imag + r * im
-        if d > 0:
-            solution[k] = complex(re * d, im * d)
-        else:
-            solution[k] = complex(free * t.real, free * t.imag)
+        solution[k] = complex(re * d, im * d)
     # s[k] = (b[k] + g[k+1] s[k+1]) d[k], and g[k+1] d[k] is r[k+1].
-    s = solution[freq - 1]
-    re, im = s.real, s.imag
     for k in range(freq - 2, -1, -1):
         s, r = solution[k], ratio[k + 1]
-        re = s.real + r * re
-        im = s.imag + r * im
+        re = s.real + r * solution[k + 1].real
+        im = s.imag + r * solution[k + 1].imag
         solution[k] = complex(re, im)
 
 
 @compiled()
-def solve_rows(anchor, coupling, source, target, free):
-    """Solve independent ladders, [rows, freq], for source * target."""
+def solve_rows(anchor, coupling, target):
+    """Solve independent ladders, [rows, freq]."""
     rows, freq = anchor.shape
     solution = np.empty_like(target)
     ratio = np.zeros((LANES, freq))
@@ -116,7 +87,7 @@ def solve_rows(anchor, coupling, source, target, free):
         factor(anchor[start:stop], coupling[start:stop], ratio, inverse)
         for i in range(start, stop):
             j = i - start
-            _substitute(ratio[j], inverse[j], source[i], target[i], free, row)
+            substitute(ratio[j], inverse[j], anchor[i], target[i], row)
             solution[i] = row
     return solution
 
@@ -138,27 +109,23 @@ def fraction(z, square):
 
 
 @compiled()
-def phase_weights(log_mag, before, time, frequency, power, lowest, output):
-    """`integration.phase_weights`, [batch, time, freq], to [2, ...].
+def phase_weights(here, past, time, frequency, scale, anchor, coupling):
+    """`integration.least_squares.phase_weights` of a frame; all [freq].
 
-    The confidences are added; in the precision of the arrays.
+    `time` and `frequency` are the confidences; `scale` holds the power and
+    the lowest logarithm.
     """
-    batch, frames, freq = log_mag.shape
-    number = type(log_mag[0, 0, 0])
-    power, own = number(power), number(power + 2)
-    for i in range(batch):
-        for t in range(frames):
-            here, past = log_mag[i, t], before[i, t]
-            anchor, coupling = output[0, i, t], output[1, i, t]
-            peak = number(-np.inf)
-            for k in range(freq):
-                below = here[max(k - 1, 0)]
-                anchor[k] = own * here[k] + power * past[k] + time[i, t, k]
-                coupling[k] = own * here[k] + power * below + frequency[i, t, k]
-                peak = max(peak, anchor[k], coupling[k])
-            for k in range(freq):
-                anchor[k] = math.exp(max(anchor[k] - peak, number(lowest)))
-                coupling[k] = math.exp(max(coupling[k] - peak, number(lowest)))
+    number = type(here[0])
+    power, lowest = number(scale[0]), number(scale[1])
+    own, peak = number(scale[0] + 2), number(-np.inf)
+    for k in range(here.size):
+        below = here[max(k - 1, 0)]
+        anchor[k] = own * here[k] + power * past[k] + time[k]
+        coupling[k] = own * here[k] + power * below + frequency[k]
+        peak = max(peak, anchor[k], coupling[k])
+    for k in range(here.size):
+        anchor[k] = math.exp(max(anchor[k] - peak, lowest))
+        coupling[k] = math.exp(max(coupling[k] - peak, lowest))
 
 
 @compiled()
@@ -180,8 +147,9 @@ def least_squares(
 ):
     """The phasors of one frame, from those of the frame before it; all [freq].
 
-    `ratio` and `inverse` are those of the factored ladder, `output` is as in
-    `integrate`.
+    `ratio` and `inverse` are those of the factored ladder. Writes four rows
+    to `output`: the unit phasors and, for the gradient, the solutions before
+    they were normalised, exp(j (tpd - theta)) and exp(j theta).
     """
     phasor, solution, rotor, tilt = output
     freq = time.size
@@ -196,7 +164,7 @@ def least_squares(
     _turn(angle, rotor)
     for k in range(freq):
         target[k] = np.complex128(previous[k]) * rotor[k]
-    _substitute(ratio, inverse, anchor, target, 1.0, row)
+    substitute(ratio, inverse, anchor, target, row)
     for k in range(freq):
         # Without a branch, several bins go at a time.
         s, own, z = row[k], target[k], tilt[k]
@@ -213,43 +181,10 @@ def least_squares(
 
 
 @compiled()
-def integrate(advance, real, time, frequency, anchor, coupling, start, output):
-    """The recursion over frames of `integration`, [batch, time, freq].
-
-    `advance` is that of the bins' centres, `real` holds the bins whose
-    phasors are 1 or -1. Writes four arrays: the unit phasors and, for the
-    adjoint, the solutions before they were normalised, exp(j (tpd - theta))
-    and exp(j theta).
-    """
-    batch, frames, freq = anchor.shape
-    ratio = np.zeros((LANES, freq))
-    inverse = np.empty((LANES, freq))
-    for i in range(batch):
-        previous = start[i]
-        for t in range(frames):
-            j = t % LANES
-            if j == 0:
-                stop = min(t + LANES, frames)
-                factor(anchor[i, t:stop], coupling[i, t:stop], ratio, inverse)
-            least_squares(
-                previous,
-                time[i, t],
-                frequency[i, t],
-                advance,
-                anchor[i, t],
-                ratio[j],
-                inverse[j],
-                real,
-                output[:, i, t],
-            )
-            previous = output[0, i, t]
-
-
-@compiled()
 def least_squares_adjoint(
     total, solution, tilt, ratio, inverse, floor, real, y
 ):
-    """Solve the adjoint system of one frame; see `integration`. All [freq]."""
+    """Solve the adjoint system of one frame; all [freq]."""
     freq = total.size
     target = np.empty(freq, dtype=np.complex128)
     for k in range(freq):
@@ -264,43 +199,4 @@ def least_squares_adjoint(
         target[k] = (z - radial * s) / size
     for k in real:
         target[k] = 0
-    _substitute(ratio, inverse, np.ones(freq), target, 0.0, y)
-
-
-@compiled()
-def integrate_adjoint(
-    anchor, coupling, rotor, tilt, solution, gradient, floor, real, y
-):
-    """Solve the adjoint systems, last frame first; see `integration`."""
-    batch, time, freq = anchor.shape
-    ratio = np.zeros((LANES, freq))
-    inverse = np.empty((LANES, freq))
-    total = np.empty(freq, dtype=np.complex128)
-    row = np.empty(freq, dtype=np.complex128)
-    for i in range(batch):
-        carry = np.zeros(freq, dtype=np.complex128)
-        for t in range(time - 1, -1, -1):
-            j = t % LANES
-            if j == LANES - 1 or t == time - 1:
-                first, stop = t - j, t + 1
-                factor(
-                    anchor[i, first:stop],
-                    coupling[i, first:stop],
-                    ratio,
-                    inverse,
-                )
-            for k in range(freq):
-                total[k] = gradient[i, t, k] + carry[k]
-            least_squares_adjoint(
-                total,
-                solution[i, t],
-                tilt[i, t],
-                ratio[j],
-                inverse[j],
-                floor,
-                real,
-                row,
-            )
-            for k in range(freq):
-                y[i, t, k] = row[k]
-                carry[k] = anchor[i, t, k] * row[k] * rotor[i, t, k].conjugate()
+    substitute(ratio, inverse, np.ones(freq), target, y)

@@ -13,7 +13,8 @@ import math
 
 import numpy as np
 
-from .ladder import compiled, fraction
+from . import compiled
+from .ladder import fraction
 
 # A product and the sum that it goes into may become one operation: faster, and
 # more exact. Nothing else is reordered.
@@ -155,8 +156,8 @@ def run(frames, net, about, step_scale, theorem, prior, layers, output):
         Log-magnitudes.
     net : tuple of int
         The network's `history`, `window` and `stride`.
-    about : array of int, [answers]
-        Which frames the answers are about, from the current one.
+    about : array of int, [estimates]
+        The frames that the outputs are about, from the current one.
     step_scale : float
         Its `STEP_SCALE`.
     theorem : tuple of float
@@ -168,27 +169,28 @@ def run(frames, net, about, step_scale, theorem, prior, layers, output):
         Weights [outputs, channels * kernel], biases [outputs] and dilations,
         a tuple of each. The first layer and the last are plain, the others
         gated and residual; kernels are odd.
-    output : array, [outputs, batch, passes, answers, freq]
-        Written to.
+    output : array, [4, batch, passes, estimates, freq]
+        Written to: in order of time, zeros where the network has no outputs.
     """
     weights, biases, dilations = layers
     history, window, stride = net
     slope, backward, central = theorem
-    outputs, batch, passes, answers, freq = output.shape
+    _, batch, passes, estimates, freq = output.shape
     width, last = weights[0].shape[0], len(weights) - 1
+    outputs, oldest = weights[last].shape[0] // estimates, about.min()
     margin = 0
     for i in range(last + 1):
         channels = width if i else window
         reach = weights[i].shape[1] // channels // 2 * dilations[i]
         margin = max(margin, reach)
-    row = margin + freq + margin
+    span = margin + freq + margin
     packed, offsets = [], []
     for i in range(last + 1):
         channels, terms = width if i else window, weights[i].shape[1]
         packed.append(_pack(weights[i], biases[i]))
-        offsets.append(_offsets(channels, terms, dilations[i], row, margin))
-    x = np.zeros((max(window, width), row), weights[0].dtype)
-    y = np.zeros((_fours(max(2 * width, outputs * answers)), freq), x.dtype)
+        offsets.append(_offsets(channels, terms, dilations[i], span, margin))
+    x = np.zeros((max(window, width), span), weights[0].dtype)
+    y = np.zeros((_fours(max(2 * width, outputs * estimates)), freq), x.dtype)
     for b in range(batch):
         for t in range(passes):
             seen = frames[b, t * stride : t * stride + window]
@@ -201,10 +203,14 @@ def run(frames, net, about, step_scale, theorem, prior, layers, output):
                     for c in range(width):
                         for k in range(freq):
                             x[c, margin + k] = y[c, k]
-            for j in range(answers):
-                for c in range(outputs):
-                    for k in range(freq):
-                        output[c, b, t, j, k] = y[j * outputs + c, k]
+            for j in range(estimates):
+                place = about[j] - oldest
+                for c in range(4):
+                    row = output[c, b, t, place]
+                    if c < outputs:
+                        row[:] = y[j * outputs + c]
+                    else:
+                        row[:] = 0
                 now = history + about[j]
                 _add_theorem(
                     seen[now - 1],
@@ -213,6 +219,6 @@ def run(frames, net, about, step_scale, theorem, prior, layers, output):
                     central if now + 1 < window else backward,
                     slope,
                     prior,
-                    output[0, b, t, j],
-                    output[1, b, t, j],
+                    output[0, b, t, place],
+                    output[1, b, t, place],
                 )

@@ -1,0 +1,74 @@
+"""Which of the two forms of an inversion runs: compiled, or PyTorch's.
+
+The definition in PyTorch serves any device, any derivative and any export; the
+kernels serve the CPU. Every choice between the two is made here.
+"""
+
+import numpy as np
+import torch
+
+BACKENDS = ("auto", "numba", "torch")
+
+
+def resolve(backend, *tensors):
+    """The backend that "auto" stands for.
+
+    Arguments
+    ---------
+    backend : str
+        "auto", "numba" or "torch". With "numba", tensors of another device
+        make a round trip through the CPU.
+    *tensors : torch.Tensor
+        What it works on.
+
+    Returns
+    -------
+    backend : str
+        "numba" or "torch".
+
+    Raises
+    ------
+    ValueError
+        If there is no such backend.
+
+    Example
+    -------
+    >>> resolve("auto", torch.zeros(3))
+    'numba'
+    """
+    if backend not in BACKENDS:
+        raise ValueError(
+            f"unknown backend {backend!r}: expected one of {BACKENDS}."
+        )
+    if backend != "auto":
+        return backend
+    own = all(x.device.type == "cpu" for x in tensors)
+    return "numba" if own and not is_traced() else "torch"
+
+
+def is_traced():
+    """Whether operations are recorded or transformed rather than run.
+
+    By an exporter or by `torch.func`, which cannot see into a kernel.
+    """
+    return (
+        torch.compiler.is_exporting()
+        or torch.jit.is_tracing()
+        or torch._C._are_functorch_transforms_active()
+    )
+
+
+def compiled_serves(*tensors):
+    """Whether a kernel without a gradient may stand in for the definition."""
+    if is_traced():
+        return False
+    wanted = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+    return not wanted and all(
+        x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+        for x in tensors
+    )
+
+
+def to_arrays(*tensors):
+    """C-contiguous arrays, so that each kernel is compiled only once."""
+    return [np.ascontiguousarray(x.numpy(force=True)) for x in tensors]
