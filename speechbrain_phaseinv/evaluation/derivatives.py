@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from ..estimation.derivatives import phase_derivatives, wrap
-from ..integration.least_squares import log_magnitude
+from ..estimation.features import log_magnitude
 
 # Number of bands of frequency, and of classes of level: 5 dB each, from 80 dB
 # below a recording's maximum up to it.
@@ -55,18 +55,22 @@ class DerivativeErrors:
         magnitude = stft.abs()
         if not magnitude.any():
             return
-        estimate, _ = estimator(log_magnitude(magnitude))
+        estimates, _ = estimator(log_magnitude(magnitude)[0])
+        # A pass may have estimates of other frames than it emits.
+        schedule = estimator.schedule
+        first = -schedule.offsets[0]
+        emitted = np.s_[:, :, first : first + schedule.stride]
         truth = phase_derivatives(stft, self.config)
         places = {
             "frequency": self.kilohertz.expand(magnitude.shape),
             "level": 20 * (magnitude / magnitude.max()).log10(),
         }
-        # Frames in the look-ahead have no estimate, and both derivatives have
-        # a border where the difference means nothing.
-        ready = estimate.time.shape[1]
+        # Both derivatives have a border where the difference means nothing.
+        ready = estimates.time.shape[1] * schedule.stride
         parts = {"time": np.s_[:, 1:ready], "frequency": np.s_[:, :ready, 1:]}
         for kind, part in parts.items():
-            error = getattr(estimate, kind) - getattr(truth, kind)[:, :ready]
+            estimate = getattr(estimates, kind)[emitted].flatten(1, 2)
+            error = estimate - getattr(truth, kind)[:, :ready]
             error = wrap(error[part]).abs().numpy()
             weight = magnitude[part].numpy()
             for axis, place in places.items():

@@ -20,7 +20,8 @@ from ..estimation.derivatives import (
     gaussian_gamma,
     phase_derivatives,
 )
-from ..integration.least_squares import integrate, log_magnitude
+from ..estimation.features import log_magnitude
+from ..integration.least_squares import integrate
 from ..stft import synthesis
 from .methods import Unavailable
 
@@ -72,7 +73,7 @@ def true_derivatives(config, power=1.5):
 
     def invert(stft, length):
         magnitude = stft.abs()
-        level = log_magnitude(magnitude)
+        level, _ = log_magnitude(magnitude)
         before = torch.cat([level[:, :1], level[:, :-1]], dim=1)
         below = torch.cat([level[..., :1], level[..., :-1]], dim=2)
         weights = torch.stack([before, below]) * power + (power + 2) * level
