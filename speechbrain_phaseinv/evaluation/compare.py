@@ -37,6 +37,8 @@ from .tables import summarise, summary_table
 
 # Values of a row: the scores and one time.
 VALUES = (*NAMES, "real_time_factor")
+# The numbers that describe a transform.
+TRANSFORM = ("sample_rate", "n_fft", "win_length", "hop_length")
 # Listening examples: number of recordings, and length in seconds.
 EXAMPLES = 3
 EXCERPT = 6.0
@@ -81,7 +83,7 @@ def _usual_rate(files):
 
 
 def choose(names=None, weights=(), renderings=None):
-    """The methods to compare, by name.
+    """The methods to compare, a dict of name to method.
 
     Arguments
     ---------
@@ -90,12 +92,8 @@ def choose(names=None, weights=(), renderings=None):
     weights : list of str or Path
         Folders of weights that the recipe has trained, to be added.
     renderings : dict of str to (str or Path), optional
-        Folders of recordings that other systems have made, to be added under
-        these names; see `peers.rendered`.
-
-    Returns
-    -------
-    methods : dict of str to callable
+        Names of other systems, and folders of recordings that they have
+        made; see `peers.rendered`.
 
     Raises
     ------
@@ -196,10 +194,7 @@ def run(files, methods, stft_for, sample_rate=None, examples=EXAMPLES):
     results = {
         "settings": {
             "recordings": len({row["file"] for row in rows}),
-            "sample_rate": config.sample_rate,
-            "n_fft": config.n_fft,
-            "win_length": config.win_length,
-            "hop_length": config.hop_length,
+            **{name: getattr(config, name) for name in TRANSFORM},
             "window": str(config.window),
             "threads": 1,
             "machine": machine(),

@@ -12,11 +12,10 @@ import soundfile
 from jinja2 import Environment, StrictUndefined
 
 from ..audio import replacing
-from ..stft import analysis
 from .compare import columns
 from .peers import BOUNDS
 from .pictures import chart, data_uri, spectrogram
-from .scores import missing
+from .scores import magnitude_of, missing
 from .tables import COLUMNS, cell
 
 TEMPLATE = Path(__file__).parents[1] / "data" / "report.html.j2"
@@ -104,18 +103,12 @@ def _quality_charts(results):
         if value is not None
     }
     latency = {x: value or end for x, value in latency.items()}
+    waits = {x: f"{x:.0f}" for x in ticks} | {end: "whole\nsignal"}
+    powers = {100: "none"} | {10**i: f"{10**i:,}" for i in range(3, 7)}
     kinds = {
         "cost": ("real-time factor, one thread", cost, None),
-        "latency": (
-            "algorithmic latency [ms]",
-            latency,
-            {x: f"{x:.0f}" for x in ticks} | {end: "whole\nsignal"},
-        ),
-        "size": (
-            "trained parameters",
-            size,
-            {100: "none"} | {10**i: f"{10**i:,}" for i in range(3, 7)},
-        ),
+        "latency": ("algorithmic latency [ms]", latency, waits),
+        "size": ("trained parameters", size, powers),
     }
     # The means decide on the scale: an interval of a few recordings may be
     # wider than all that there is to see.
@@ -172,7 +165,7 @@ def _example(example, rows):
     rows = {x["method"]: x for x in rows if x["file"] == example.file}
     config, cards, original = example.config, [], None
     for name, signal in example.signals.items():
-        magnitude = analysis(signal[None].double(), config)[0].abs().numpy()
+        magnitude = magnitude_of(signal[None].double(), config)[0].numpy()
         if original is None:
             original, picture = magnitude, magnitude
         else:

@@ -41,6 +41,11 @@ def channelwise(solve, latency=None):
     return invert
 
 
+def _synthesis(stft, config, length):
+    """Our synthesis of one channel, from NumPy to NumPy."""
+    return synthesis(torch.from_numpy(stft)[None], config, length)[0].numpy()
+
+
 def constant_phase(config):
     """No phase at all: every bin has that of the window's centre."""
 
@@ -105,8 +110,7 @@ def pghipy(config):
         # Its phases refer to the frame's first sample, as torch's do. It
         # calls the length of the transform "win_length".
         phase = pghi(magnitude, config.n_fft, config.hop_length, gamma)
-        stft = torch.from_numpy(magnitude * np.exp(1j * phase))
-        return synthesis(stft[None], config, length)[0].numpy()
+        return _synthesis(magnitude * np.exp(1j * phase), config, length)
 
     return channelwise(solve)
 
@@ -134,8 +138,7 @@ def lws(config, look_ahead=None, **options):
     shift = np.exp(-1j * np.pi * np.arange(config.num_bins) / config.n_fft)
 
     def solve(magnitude, length):
-        stft = torch.from_numpy(processor.run_lws(magnitude) * shift)
-        return synthesis(stft[None], config, length)[0].numpy()
+        return _synthesis(processor.run_lws(magnitude) * shift, config, length)
 
     return channelwise(solve, latency)
 

@@ -28,6 +28,11 @@ PESQ_LONGEST = 20
 LEVEL_FLOOR = -80.0
 
 
+def magnitude_of(waveform, config):
+    """Magnitudes [batch, time, freq] of a waveform [batch, samples]."""
+    return analysis(waveform, config).abs()
+
+
 def spectral_convergence(reference, estimate):
     """20 log10(|estimate - reference| / |reference|) of magnitudes, in dB."""
     error = np.linalg.norm(estimate - reference)
@@ -147,7 +152,7 @@ def score(reference, estimate, config, names=NAMES):
     values = {name: [] for name in names}
     for pair in zip(reference.detach().cpu(), estimate.detach().cpu()):
         pair = torch.stack(pair).double()
-        waveforms, spectra = pair.numpy(), analysis(pair, config).abs().numpy()
+        waveforms, spectra = pair.numpy(), magnitude_of(pair, config).numpy()
         for name in names:
             if name in PERCEPTUAL:
                 value = PERCEPTUAL[name](*waveforms, config.sample_rate)
