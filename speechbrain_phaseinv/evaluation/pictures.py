@@ -14,7 +14,6 @@ FORMATS = {".png": "png", ".pdf": "pdf", ".svg": "svg"}
 # Range of the colours, in dB.
 DEPTH = 80.0
 STYLE = {
-    "svg.hashsalt": "phaseinv",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
