@@ -26,18 +26,15 @@ POINTS = {
 
 
 def macs_per_frame(network, frames=64):
-    """Multiply-accumulates of a network per frame of its output.
-
-    The number of frames is even, for a paired network.
-    """
+    """Multiply-accumulates of a network per frame of its output."""
     counter = FlopCounterMode(display=False)
     # Where a gradient is wanted PyTorch does the work, and can count it.
-    log_magnitude = torch.randn(
-        1, frames + network.lookahead, network.config.num_bins
-    )
+    log_magnitude = torch.randn(1, frames, network.config.num_bins)
     with torch.enable_grad(), counter:
         network(log_magnitude.requires_grad_())
-    return counter.get_total_flops() / 2 / frames
+    schedule = network.schedule
+    emitted = schedule.num_passes(frames) * schedule.stride
+    return counter.get_total_flops() / 2 / emitted
 
 
 def main():

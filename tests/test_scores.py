@@ -140,6 +140,13 @@ def test_a_package_that_is_missing_means_no_score(
     assert scores.missing(["spectral_convergence"]) == []
 
 
+def test_names_that_are_no_scores_are_ignored():
+    config = StftConfig(16000, n_fft=256, hop_length=64)
+    names = ["real_time_factor", "log_spectral_distance"]
+    values = scores.score(torch.ones(1, 900), torch.ones(1, 900), config, names)
+    assert values == {"log_spectral_distance": 0}
+
+
 def test_scores_are_means_over_channels():
     config = StftConfig(16000, n_fft=256, hop_length=64)
     x = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))

@@ -96,7 +96,8 @@ def stoi(reference, estimate, sample_rate, extended=False):
         # Below 30 frames of speech it warns, and returns 1e-5.
         warnings.simplefilter("error", RuntimeWarning)
         try:
-            value = pystoi.stoi(reference, estimate, sample_rate, extended)
+            pair = (x.astype(np.float64) for x in (reference, estimate))
+            value = pystoi.stoi(*pair, sample_rate, extended)
         except (RuntimeWarning, ValueError):
             return None
     return float(value) if np.isfinite(value) else None
@@ -134,7 +135,7 @@ def score(reference, estimate, config, names=NAMES):
     config : StftConfig
         The transform that the spectral distances are measured with.
     names : sequence of str
-        Some of `NAMES`.
+        Some of `NAMES`; others, such as times, are ignored.
 
     Returns
     -------
@@ -149,6 +150,7 @@ def score(reference, estimate, config, names=NAMES):
     >>> score(x, 1.1 * x, config, ["log_spectral_distance"])
     {'log_spectral_distance': 0.827...}
     """
+    names = [name for name in names if name in NAMES]
     values = {name: [] for name in names}
     for pair in zip(reference.detach().cpu(), estimate.detach().cpu()):
         pair = torch.stack(pair).double()
