@@ -11,6 +11,7 @@ import math
 
 import torch
 
+from ..backends import compiled_serves, to_arrays
 from ..config import constant
 
 # Of log-magnitudes before any sound, in nepers: 1e-30. Far enough above the
@@ -59,6 +60,8 @@ def log_magnitude(magnitude, level=None):
     """
     if level is None:
         level = start_level(magnitude)
+    if magnitude.numel() and compiled_serves(magnitude, level):
+        return _log_compiled(magnitude, level)
     peaks = magnitude.detach().amax(-1)
     scale, peak = level.unbind(1)
     # The first sound: all peaks before it are zero.
@@ -81,6 +84,21 @@ def log_magnitude(magnitude, level=None):
     floor = (FLOOR * peaks[:, 1:]).clamp_min(math.exp(LOG_FLOOR))
     log = torch.maximum(relative, floor.unsqueeze(-1)).log()
     return log, torch.stack([scale, peaks[:, -1]], dim=1)
+
+
+def _log_compiled(magnitude, level):
+    """The same by the kernel."""
+    from ..kernels import features
+
+    log, level = torch.empty_like(magnitude), level.clone()
+    largest = torch.finfo(magnitude.dtype).max
+    features.log_magnitude(
+        *to_arrays(magnitude),
+        level.numpy(),
+        (FLOOR, LOG_FLOOR, LEAST_EXPONENT, largest),
+        log.numpy(),
+    )
+    return log, level
 
 
 def _running_maximum(x):
