@@ -337,10 +337,10 @@ class SpectrogramInverter(torch.nn.Module):
                 None, level, before, quiet, *overlap, 0, self.signature
             )
         new = logs
-        if state.estimator is None:
+        shift = self.estimator.schedule.delay - self.schedule.delay
+        if state.estimator is None and shift:
             # Where the look-ahead frame goes out at once, the estimator
             # begins that much earlier.
-            shift = self.estimator.schedule.delay - self.schedule.delay
             new = torch.cat([logs[:, :1].expand(-1, shift, -1), logs], dim=1)
         estimates, estimator = self.estimator(new, state.estimator)
         sizes = torch.cat([state.sizes, magnitude], dim=1)

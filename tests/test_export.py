@@ -32,6 +32,10 @@ SMALL = StftConfig(16000, 64, 63, 16)
 TINY = StftConfig(16000, 16, 15, 4)
 CONFIG = StftConfig(16000, 512, hop_length=128)
 
+# Exported here; the packaged network is "refined-1", and "network-0" is
+# "network-1" with the schedule of "gradient-0".
+EXPORTED = [x for x in KINDS if x not in ("network-0", "refined-1")]
+
 # Relative, root of energy, of free running streams in single precision.
 CLOSE = 1e-4
 
@@ -88,18 +92,18 @@ def test_a_pass_is_a_step(kind, odd):
         assert relative(rest, inverter.flush(known)) < CLOSE
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EXPORTED)
 def test_the_runtime_is_the_stream(folders, kind):
     folder, spec = folders(kind)
     assert max(spec["differences"].values()) < CLOSE
     # Random weights let roundings grow: fewer frames than with the theorem.
     seconds = 0.12 if kind.startswith("gradient") else 0.02
     x = synthetic_speech(seconds, seed=1).float()[:, :-3]
-    # An offset at the end.
-    magnitude = analysis(x + x.std() * 20 * (x.cumsum(1) > 0), TINY).abs()
-    magnitude = torch.cat([magnitude, analysis(x + 1, TINY).abs()], dim=1)
+    offset = x + 20 * x.std()
+    parts = [analysis(part, TINY).abs() for part in (x, offset)]
+    magnitude = torch.cat(parts, dim=1)
     assert is_offset(magnitude, TINY).any()
-    expected, stream = InversionStream(make_inverter(kind, TINY)), None
+    expected = InversionStream(make_inverter(kind, TINY))
     stream = stream_of(folder)
     for sizes in ([1], [7, 1, 2, 0]):  # a flushed stream is a new one
         begin, ours, theirs = 0, [], []
@@ -139,7 +143,7 @@ HARD = {
 }
 
 
-@pytest.mark.parametrize("kind", ["gradient-1", "paired", "refined-1"])
+@pytest.mark.parametrize("kind", ["gradient-1", "paired", "refined-0"])
 @pytest.mark.parametrize("name", HARD)
 def test_hard_signals_pass(folders, name, kind):
     signal = torch.from_numpy(HARD[name]).float()[None]
@@ -241,7 +245,7 @@ def test_multiply_accumulates_are_those_of_a_forward_pass(kind):
 
 
 def test_state_has_the_size_that_is_stated(folders):
-    folder, spec = folders("refined-1")
+    folder, spec = folders("refined-0")
     stream = stream_of(folder)
     stream.push(np.ones((9, TINY.num_bins)))
     size = sum(x.nbytes for x in stream.state)
@@ -269,10 +273,9 @@ def test_a_model_with_an_inversion_exports(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="extra 'onnx'")
     pytest.importorskip("onnxscript", reason="extra 'onnx'")
     transform = PhaseInversion(n_fft=8, hop_length=2, estimator="gradient")
-    power = torch.rand(1, 5, 5) ** 2
+    power = torch.rand(1, 5, 3) ** 2
     program = torch.export.export(transform, (power,))
     expected = transform(power)  # after the export: constants are real
-    # One frame more has not been exported.
     torch.testing.assert_close(program.module()(power), expected)
     path = tmp_path / "model.onnx"
     torch.onnx.export(program, (), path, opset_version=20, optimize=False)
