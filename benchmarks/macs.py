@@ -43,8 +43,9 @@ def macs_per_frame(network, frames=64):
     # Where a gradient is wanted PyTorch does the work, and can count it.
     log_magnitude = torch.randn(1, frames + network.lookahead, bins)
     with torch.enable_grad(), counter:
-        derivatives, _ = network(log_magnitude.requires_grad_())
-    return counter.get_total_flops() / 2 / derivatives.time.shape[1]
+        estimates, _ = network(log_magnitude.requires_grad_())
+    frames = estimates.time.shape[1] * network.stride
+    return counter.get_total_flops() / 2 / frames
 
 
 def main():
