@@ -10,6 +10,7 @@ import math
 import torch
 
 from .checks import check_lengths, check_real, length_tensor
+from .mel.recognise import check_mel
 from .pretrained import FOLDER, find_folder
 from .resynthesizer import Resynthesizer
 
@@ -31,10 +32,9 @@ WRAPPERS = (
 )
 INPUTS = ("log_mel", "log_magnitude", "magnitude")
 
-# Range of natural logarithms: full scale has about 2 in a mel band and 6 in a
-# bin, and no convention takes logarithms of less than 1e-10.
-LOWEST = -25.0
-HIGHEST = {"log_mel": 4.0, "log_magnitude": 10.0}
+# Range of natural logarithms of magnitudes: full scale has about 6 in a bin,
+# and no convention takes logarithms of less than 1e-10.
+LOWEST, HIGHEST = -25.0, 10.0
 
 
 def available_vocoders():
@@ -77,7 +77,7 @@ class PhaseInversionVocoder(Pretrained):
     Example
     -------
     >>> vocoder = PhaseInversionVocoder.from_hparams(source="mel80-22050")
-    >>> vocoder.decode_batch(-2 * torch.rand(2, 80, 101)).shape
+    >>> vocoder.decode_batch(2 * torch.randn(2, 80, 101) - 6).shape
     torch.Size([2, 1, 25600])
     """
 
@@ -126,7 +126,9 @@ class PhaseInversionVocoder(Pretrained):
         kwargs.setdefault("fetch_config", FetchConfig(allow_network=False))
         return super().from_hparams(str(folder), hparams_file, **kwargs)
 
-    def decode_batch(self, spectrogram, mel_lens=None, hop_len=None):
+    def decode_batch(
+        self, spectrogram, mel_lens=None, hop_len=None, sample_rate=None
+    ):
         """Waveforms of a batch of spectrograms.
 
         Arguments
@@ -138,25 +140,31 @@ class PhaseInversionVocoder(Pretrained):
             or as floats up to 1, SpeechBrain's shares of the longest. Each
             spectrogram gives the same samples as alone, then zeros; the
             values in the padding do not matter.
-        hop_len : int, optional
-            For HIFIGAN's callers. Must be the vocoder's own.
+        hop_len, sample_rate : int, optional
+            In samples and Hz. They must be the vocoder's own.
 
         Returns
         -------
         waveforms : torch.Tensor, [batch, 1, hop_length * (time - 1)]
+            Where a mel spectrogram's frames are not centred on samples, as
+            HiFi-GAN's, ``hop_length * time``.
 
         Raises
         ------
         TypeError, ValueError
             If the spectrogram does not look like this vocoder's input, or
-            `mel_lens` or `hop_len` do not fit it.
+            another argument does not fit it. A mel spectrogram whose values
+            are unusual gives a warning.
         """
         stft = self.hparams.stft
-        if hop_len is not None and hop_len != stft.hop_length:
-            raise ValueError(
-                f"this vocoder's hops are of {stft.hop_length} samples, got "
-                f"hop_len={hop_len!r}."
-            )
+        for name, value, own in (
+            ("hop_len", hop_len, stft.hop_length),
+            ("sample_rate", sample_rate, stft.sample_rate),
+        ):
+            if value is not None and value != own:
+                raise ValueError(
+                    f"this vocoder's {name} is {own}, got {name}={value!r}."
+                )
         frames = check_real(spectrogram, "the spectrogram")
         self._check_shape(frames)
         # A vocoder need not have parameters.
@@ -172,8 +180,7 @@ class PhaseInversionVocoder(Pretrained):
             frames = frames.masked_fill(padding, -math.inf if self._log else 0)
         self._check_values(frames)
         with torch.no_grad():
-            magnitude = self._magnitude(frames)
-            waveforms = self._module("inverter")(magnitude, lengths)
+            waveforms = self._invert(self._magnitude(frames), lengths)
         return waveforms.unsqueeze(1)
 
     def decode_spectrogram(self, spectrogram):
@@ -196,9 +203,9 @@ class PhaseInversionVocoder(Pretrained):
             )
         return self.decode_batch(spectrogram[None]).squeeze(0)
 
-    def forward(self, spectrogram, mel_lens=None, hop_len=None):
-        """As `decode_batch`."""
-        return self.decode_batch(spectrogram, mel_lens, hop_len)
+    def forward(self, *args, **kwargs):
+        """The same as `decode_batch`."""
+        return self.decode_batch(*args, **kwargs)
 
     def _module(self, name):
         """A module, out of SpeechBrain's wrapper for several devices."""
@@ -220,6 +227,32 @@ class PhaseInversionVocoder(Pretrained):
         if self.hparams.input == "log_mel":
             return self._module("front_end")(frames)[0]
         return frames.exp() if self._log else frames
+
+    def _invert(self, magnitude, lengths):
+        """Waveforms, [batch, samples], wherever the frames are centred."""
+        inverter, first = self._module("inverter"), 0
+        if self.hparams.input == "log_mel":
+            first = self._module("front_end").config.first_centre
+        batch, time = magnitude.shape[:2]
+        if not (first and magnitude.numel()):
+            return inverter(magnitude, lengths)
+        # Samples before the first centre and after the last one belong to the
+        # signal: the first frame goes on before, the last one after.
+        hop, device = self.hparams.stft.hop_length, magnitude.device
+        more = -(-first // hop)
+        if lengths is None:
+            lengths = torch.full((batch,), time, device=device)
+        index = torch.arange(time + 2 * more, device=device) - more
+        index = index.minimum(lengths[:, None] - 1).clamp_min(0)
+        index = index.unsqueeze(-1).expand(-1, -1, magnitude.shape[2])
+        magnitude = magnitude.gather(1, index)
+        waveforms = inverter(magnitude, lengths + 2 * more)
+        waveforms = waveforms[:, more * hop - first :]
+        samples = hop * (lengths - 1) + 2 * first
+        samples = samples.masked_fill(lengths == 0, 0).unsqueeze(1)
+        waveforms = waveforms[:, : hop * (time - 1) + 2 * first]
+        steps = torch.arange(waveforms.shape[1], device=device)
+        return waveforms.masked_fill(steps >= samples, 0)
 
     def _check_shape(self, spectrogram):
         """An error that helps unless it is [batch, bands, time]."""
@@ -247,30 +280,31 @@ class PhaseInversionVocoder(Pretrained):
         if not frames.numel():
             return
         kind = self.hparams.input
+        if kind == "log_mel":
+            check_mel(frames, self._module("front_end").config)
+            return
         low, high = (x.item() for x in torch.aminmax(frames))
         if math.isnan(low) or high == math.inf:
             raise ValueError("the spectrogram holds NaN or infinite values.")
-        if not self._log:
-            if low < 0:
-                raise ValueError(
-                    f"magnitudes must not be negative, got {low:g}. For "
-                    "natural logarithms: from_hparams(..., overrides="
-                    "{'input': 'log_magnitude'})."
-                )
-            return
+        if kind == "magnitude" and low < 0:
+            raise ValueError(
+                f"magnitudes must not be negative, got {low:g}. For natural "
+                "logarithms: from_hparams(..., overrides={'input': "
+                "'log_magnitude'})."
+            )
         # The logarithm of zero is allowed.
         low = frames.masked_fill(frames == -math.inf, 0).min().item()
-        if low < LOWEST or high > HIGHEST[kind]:
+        if kind == "log_magnitude" and (low < LOWEST or high > HIGHEST):
             raise ValueError(
-                f"expected {kind}, natural logarithms of magnitudes, got "
-                f"values from {low:g} to {high:g}, which look like decibels, "
-                "powers, normalised features or no logarithms at all."
+                "expected natural logarithms of magnitudes, got values from "
+                f"{low:g} to {high:g}, which look like decibels, powers, or "
+                "no logarithms at all."
             )
-        if low >= 0 and high > 0:
+        if kind == "log_magnitude" and low >= 0 and high > 0:
             raise ValueError(
-                f"expected {kind}, natural logarithms of magnitudes, most of "
-                f"them negative, got {low:g} to {high:g}. Without a "
-                "logarithm? Then pass spectrogram.clamp_min(1e-5).log()."
+                "expected natural logarithms of magnitudes, most of them "
+                f"negative, got {low:g} to {high:g}. Without a logarithm? "
+                "Then pass spectrogram.clamp_min(1e-5).log()."
             )
 
 

@@ -1,5 +1,6 @@
 """The vocoder in SpeechBrain's dialect, offline, and what it refuses."""
 
+import math
 import re
 import shutil
 import socket
@@ -338,9 +339,52 @@ def test_lengths_that_cannot_be_are_refused(lengths, message, mel):
         mel.decode_batch(mels()[..., :35], lengths)
 
 
-def test_another_hop_is_refused(mel):
+def test_another_hop_or_rate_is_refused(mel):
     with pytest.raises(ValueError, match="hop_len=200"):
         mel.decode_batch(mels(), hop_len=200)
+    with pytest.raises(ValueError, match="sample_rate=16000"):
+        mel.decode_batch(mels(), sample_rate=16000)
+    assert mel.decode_batch(mels(), None, 256, 22050).shape[0] == 1
+
+
+def test_single_values_below_silence_count_as_silence(mel):
+    values = mels()
+    values[:, 79, 3:5] = math.log(1e-5)
+    deeper = values.clone()
+    deeper[:, 79, 3:5] = torch.tensor([-26.0, -torch.inf])
+    assert torch.equal(mel(deeper), mel(values))
+
+
+def test_frames_that_are_not_centred_keep_their_place():
+    framing = {"center": False, "padding": (1024 - HOP) // 2}
+    vocoder = from_hparams("mel80-22050", overrides={"mel": framing})
+    config = MelConfig(STFT)
+
+    def hifigan_mels(waveform):
+        around = (framing["padding"],) * 2
+        padded = torch.nn.functional.pad(waveform, around, mode="reflect")
+        stft = torch.stft(
+            padded,
+            1024,
+            HOP,
+            window=torch.hann_window(1024),
+            center=False,
+            return_complex=True,
+        )
+        return log_mel(stft.abs().transpose(1, 2), config).transpose(1, 2)
+
+    waveform = synthetic_speech(1.0, 22050).float()[:, : 80 * HOP]
+    wanted = hifigan_mels(waveform)
+    made = vocoder(wanted)
+    assert wanted.shape[2] == 80 and made.shape == (1, 1, 80 * HOP)
+    error = (hifigan_mels(made[0]) - wanted).abs()[..., 2:-2]
+    assert error[wanted[..., 2:-2] > wanted.max() - 5].mean() < 0.25
+    both = vocoder(wanted.repeat(2, 1, 1), [80, 30])
+    alone = vocoder(wanted[..., :30])
+    assert torch.equal(both[0], made[0])
+    assert torch.equal(both[1, :, : 30 * HOP], alone[0])
+    assert not both[1, :, 30 * HOP :].any()
+    assert vocoder(wanted, [0]).shape == made.shape
 
 
 @pytest.mark.parametrize("change", [{"n_mels": 64}, {"f_max": 11025.0}])

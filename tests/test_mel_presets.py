@@ -1,6 +1,7 @@
 """The mel conventions by name, beside the libraries that they come from."""
 
 import math
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from speechbrain_phaseinv.mel import (
     mel_preset,
     natural_log,
 )
+from speechbrain_phaseinv.mel.recognise import check_mel, value_range
 
 librosa = pytest.importorskip("librosa")
 torchaudio = pytest.importorskip("torchaudio")
@@ -191,6 +193,47 @@ def test_frames_that_are_not_centred_say_where_they_are():
     assert mel_preset("speechbrain-22050").first_centre == 0
     assert mel_preset("hifigan-22050").first_centre == 128
     assert mel_preset("cosyvoice2-24000").first_centre == 240
+
+
+@presets
+def test_the_right_convention_is_taken_without_a_word(name, recwarn):
+    config = mel_preset(name)
+    values = log_mel(frames(name)[0], config)
+    check_mel(values, config)
+    silence, limit = value_range(config)
+    assert silence <= values.min() + 1e-4 and values.max() < limit
+    assert not recwarn.list
+
+
+WRONG = [
+    ("espnet-22050", "speechbrain-22050"),
+    ("coqui-22050", "speechbrain-22050"),
+    ("whisper-80", "speechbrain-16000"),
+    ("speecht5-16000", "speechbrain-16000"),
+    ("espnet-24000", "cosyvoice2-24000"),
+    ("speechbrain-22050", "espnet-22050"),
+    ("speechbrain-22050", "coqui-22050"),
+    ("speechbrain-16000", "whisper-80"),
+    ("hifigan-22050", "coqui-22050"),
+    ("bigvgan-24000", "vocos-24000"),
+    ("vocos-24000", "bigvgan-24000"),
+    ("librosa-22050", "bigvgan-44100"),
+    ("bigvgan-44100", "librosa-22050"),
+    ("whisper-128", "bigvgan-44100"),
+]
+
+
+@pytest.mark.parametrize("true, taken", WRONG)
+def test_a_wrong_convention_is_noticed(true, taken):
+    values = log_mel(frames(true)[0], mel_preset(true))
+    with pytest.warns() as caught:
+        try:
+            check_mel(values, mel_preset(taken))
+        except ValueError as error:
+            warnings.warn(str(error), stacklevel=1)
+    message = str(caught[0].message)
+    named = mel_preset(true).logarithm is not None
+    assert (true in message) or not named, message
 
 
 def test_an_unknown_name_lists_what_there_is():
