@@ -10,6 +10,15 @@ from . import say
 from .options import at_least, config_of, rate_option, stft_options
 
 
+def _renderings(context, parameter, values):
+    """NAME=DIR to a dict, or a usage error."""
+    pairs = [value.partition("=") for value in values]
+    for name, _, folder in pairs:
+        if not (name and folder):
+            raise click.BadParameter("expected NAME=DIR.")
+    return {name: folder for name, _, folder in pairs}
+
+
 @click.command(
     epilog="Peers are left out where they are not installed: pip install "
     "pghipy lws torch-specinv. The page holds excerpts of the recordings."
@@ -53,6 +62,14 @@ from .options import at_least, config_of, rate_option, stft_options
     help="A folder of weights of your own training, to be added; once for "
     "each folder.",
 )
+@click.option(
+    "--rendered",
+    multiple=True,
+    metavar="NAME=DIR",
+    callback=_renderings,
+    help="A folder of recordings that another system made of the same files, "
+    "under the name that it goes by; once for each system.",
+)
 @stft_options()
 def command(**options):
     """Measure, draw and play methods side by side.
@@ -70,19 +87,19 @@ def command(**options):
         os.environ.setdefault(name, "1")
 
     from ..evaluation import compare
-    from ..evaluation.report import write_report
+    from ..evaluation.page import write_page
 
     files = compare.recordings(args.paths)[: args.limit]
     names = args.methods and args.methods.replace(" ", "").split(",")
     results, examples = compare.run(
         files,
-        compare.choose(names, args.weights),
+        compare.choose(names, args.weights, args.rendered),
         lambda rate: config_of(args, rate),
         args.sample_rate,
         args.examples,
     )
     out.mkdir(exist_ok=True)
     compare.write(results, out)
-    write_report(results, examples, out / "report.html")
+    write_page(results, examples, out / "report.html")
     say(compare.text(results))
     say(f"wrote {out / 'report.html'}, results.json and results.csv")

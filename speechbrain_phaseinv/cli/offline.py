@@ -6,7 +6,6 @@ whole.
 """
 
 import sys
-from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -20,8 +19,7 @@ from ..audio import (
     check_writable,
     kept_subtype,
 )
-from ..evaluation import evaluate as evaluation
-from ..evaluation import methods, summary
+from ..evaluation import methods, scores, tables
 from ..inversion import SpectrogramInverter
 from ..stft import analysis_step
 from ..streaming import InversionStream
@@ -30,7 +28,6 @@ from .arrays import as_magnitude
 from .options import config_of, describe
 
 COLUMNS = ["spectral_convergence", "estoi", "pesq_wb"]
-NEEDS = {"estoi": "pystoi", "pesq_wb": "pesq"}
 PEER = "Griffin-Lim, 32 iterations"
 LOUD = 4.0  # a peak that no magnitude spectrogram of a recording has
 
@@ -41,16 +38,14 @@ BLOCK = 1 << 19
 def reconstruct_one(job, args):
     """One recording, its table and its picture."""
     if args.plot:
-        from ..evaluation.plot import FORMATS as PICTURES
-        from ..evaluation.plot import plot_comparison
+        from ..evaluation.pictures import FORMATS as PICTURES
+        from ..evaluation.pictures import plot_comparison
 
         check_writable(args.plot, PICTURES)
     rows, notes, inverter, pair = _reconstruct(job, args)
     config = inverter.config
     if args.plot:
-        pair_of_magnitudes = (
-            evaluation.magnitude_of(x, config)[0] for x in pair
-        )
+        pair_of_magnitudes = (scores.magnitude_of(x, config)[0] for x in pair)
         plot_comparison(args.plot, *pair_of_magnitudes, config)
     if args.quiet:
         return
@@ -150,7 +145,7 @@ def _reconstruct(job, args):
         with AudioWriter(job.target, rate, channels, subtype) as writer:
             if args.quiet and not args.n_iter and not args.plot:
                 magnitudes = _magnitudes(blocks, config)
-                with evaluation.one_thread():
+                with methods.one_thread():
                     _stream(
                         magnitudes, inverter, writer, lambda: reader.samples
                     )
@@ -205,48 +200,38 @@ def _reflected(blocks, half):
 def _compare(waveform, inverter, args):
     """A reconstruction; unless quiet, scores beside Griffin-Lim, and notes."""
     config, samples = inverter.config, waveform.shape[1]
-    magnitude = evaluation.magnitude_of(waveform, config)
+    magnitude = scores.magnitude_of(waveform, config)
     invert = methods.Inversion(inverter, args.n_iter)
     rows, notes = [], []
     if args.quiet:
         return invert(magnitude, samples), rows, notes
-    evaluation.warm_up(invert, config)
-    with evaluation.one_thread():
+    methods.warm_up(invert, config)
+    with methods.one_thread():
         results = {
             f"phaseinv, {inverter.method}"
             + f", {args.n_iter} iterations" * bool(args.n_iter): (
-                evaluation.timed(invert, magnitude, samples)
+                methods.timed(invert, magnitude, samples)
             )
         }
         try:
             peer = methods.torchaudio_griffin_lim(config)
-            results[PEER] = evaluation.timed(peer, magnitude, samples)
+            results[PEER] = methods.timed(peer, magnitude, samples)
         except methods.Unavailable as error:
             notes.append(f"Griffin-Lim skipped: {error}")
     for name, (estimate, seconds) in results.items():
-        row = evaluation.score(waveform, estimate, config, _columns())
+        row = scores.score(waveform, estimate, config, COLUMNS)
         row["method"], row["seconds"] = name, seconds
         row["real_time_factor"] = seconds * config.sample_rate / samples
         rows.append(row)
-    missing = [name for name in NEEDS.values() if not find_spec(name)]
-    if missing:
-        notes.append(
-            f"{' and '.join(missing)} not installed: pip install "
-            "'speechbrain_phaseinv[metrics]' for ESTOI and PESQ."
-        )
+    notes += scores.missing(COLUMNS)
     return next(iter(results.values()))[0], rows, notes
-
-
-def _columns():
-    """The scores that can be computed here."""
-    return [x for x in COLUMNS if x not in NEEDS or find_spec(NEEDS[x])]
 
 
 def _table(rows):
     """Mean scores and median times, a method a line."""
-    names = [*_columns(), *summary.TIMES]
-    scores = summary.summarise(rows, names)
-    return summary.summary_table(scores, names, intervals=False)
+    names = [*scores.available(COLUMNS), *tables.TIMES]
+    summary = tables.summarise(rows, names)
+    return tables.summary_table(summary, names, intervals=False)
 
 
 def _clipping(writer):
