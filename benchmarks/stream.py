@@ -1,30 +1,22 @@
-"""The stream: time per frame, part by part; memory; drift over hours.
+"""The stream: time per frame, part by part; many streams; memory over hours.
 
     python benchmarks/stream.py [--frames 2000] [--hours 10] [--json FILE]
 
-One thread, one channel, one frame per push. The sound is made up. Times are
-median, 99th percentile and worst, in microseconds, by two clocks: the wall's,
-which other programs of the machine disturb, and the thread's own CPU time,
-which they do not. "push" is the inversion, from magnitudes to samples, "frame"
-that with the analysis before it; they are timed in a run of their own, without
-the clocks in between. A paired network gets two frames at a time, and its
-times are of both. ONNX Runtime executes the network; what is around it is
-`edge.py`, NumPy and Python, with its own ladder solver, with the package's
-compiled one, and with the solver as ONNX.
+One thread, one channel, one frame per push (two for a paired network, whose
+times are of both). The sound is made up. Times are median, 99th percentile and
+worst, in microseconds, by two clocks: the wall's, which other programs of the
+machine disturb, and the thread's own CPU time, which they do not. "push" is
+the inversion, from magnitudes to samples, and "frame" that with the analysis
+before it; "estimate" and "synthesise" are the two halves of a push. "offline"
+is the cost of a frame of a whole recording in the same run. ONNX Runtime
+executes the exported pass.
 
-With --hours, so much sound is streamed in one process, in chunks of 1 to 1000
-frames (or 1 only, with --single). Memory must not grow, no sample may be NaN,
-and on the last minute the stream is compared with others:
-
-- resumed: a new stream that is handed the old one's state of a minute ago,
-  which is all it could have inherited. Must agree bit for bit;
-- heir: a new stream that has heard the eight frames before, and is then handed
-  what the old one's inverter has heard, phases and samples, and nothing else.
-  Must agree bit for bit too, from the first sample on that those frames do not
-  reach;
-- fresh: a new stream, with no past at all. Its phase differs from the old
-  one's by what that inherited; told is the spectral convergence of all three
-  against the magnitudes, in dB.
+With --hours, that much sound is streamed in one process, in chunks of 1 to
+1000 frames (or 1 only, with --single). Memory must not grow and no sample may
+be NaN. On the last minute the stream is compared with two others: "resumed",
+which is handed the old one's state of a minute ago and must agree bit for bit,
+and "fresh", which has no past: its phase differs, and the spectral convergence
+of both against the magnitudes is shown, in dB.
 """
 
 # The threads have to be set before the libraries are imported.
@@ -43,32 +35,27 @@ import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import torch
-from speechbrain_phaseinv.evaluation.summary import format_table
 
 from speechbrain_phaseinv import (
     InversionStream,
     SpectrogramInverter,
     StftConfig,
     analysis,
-    inversion,
-    streaming,
 )
 from speechbrain_phaseinv.audio import replacing
-from speechbrain_phaseinv.edge import edge
 from speechbrain_phaseinv.estimation.network import PhaseDerivativeNet
 from speechbrain_phaseinv.evaluation.compare import machine
-from speechbrain_phaseinv.integration import recursion
+from speechbrain_phaseinv.evaluation.tables import format_table
 from speechbrain_phaseinv.pretrained import find_pretrained, load_pretrained
 from speechbrain_phaseinv.stft import analysis_step
 
 BLOCK_SECONDS = 10
-PARTS = ("analysis", "estimator", "weights", "solver", "synthesis")
-WHOLE = ("push", "frame")
 CHUNKS = (1, 1, 1, 1, 2, 3, 7, 64, 200, 1000)
+BATCHES = (1, 8, 64)
+COLUMNS = ("median", "p99", "worst")
 
 
 def inverters(config):
@@ -110,154 +97,106 @@ def sound(config, block):
     return (0.1 * speech).float().unsqueeze(0)
 
 
-class Stopwatch:
-    """Times of functions, by name: wall and CPU, in microseconds.
+def statistics(wall, cpu):
+    """Of times in nanoseconds; in microseconds."""
+    found = {}
+    for clock, values in (("", wall), ("cpu_", cpu)):
+        values = np.array(values) / 1e3
+        found[f"{clock}median"] = float(np.median(values))
+        found[f"{clock}p99"] = float(np.percentile(values, 99))
+        found[f"{clock}worst"] = float(values.max())
+    return found
 
-    Only of those that are named first, if any are.
-    """
 
-    def __init__(self, *names):
-        self.names, self.times = names, {}
-
-    def wrap(self, name, function):
-        """The function, timed."""
-        if self.names and name not in self.names:
-            return function
-        times = self.times.setdefault(name, [])
-
-        def timed(*args, **kwargs):
-            wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
-            result = function(*args, **kwargs)
-            cpu = time.thread_time_ns() - cpu
-            times.append(((time.perf_counter_ns() - wall) / 1e3, cpu / 1e3))
-            return result
-
-        return timed
-
-    def statistics(self, keep):
-        """Of the last `keep` calls."""
-        found = {}
-        for name, times in self.times.items():
-            wall, cpu = np.array(times[-keep:]).T
-            found[name] = {
-                "median": float(np.median(wall)),
-                "p99": float(np.percentile(wall, 99)),
-                "worst": float(wall.max()),
-                "cpu_median": float(np.median(cpu)),
-                "cpu_p99": float(np.percentile(cpu, 99)),
-                "cpu_worst": float(cpu.max()),
-            }
-        return found
+def measure(function, inputs, warm=100):
+    """Times of a function of each input, after some for warming up."""
+    wall, cpu = [], []
+    gc.collect()
+    gc.freeze()
+    for i, given in enumerate([*inputs[:warm], *inputs]):
+        before = time.perf_counter_ns(), time.thread_time_ns()
+        function(given)
+        after = time.perf_counter_ns(), time.thread_time_ns()
+        if i >= len(inputs[:warm]):
+            wall.append(after[0] - before[0])
+            cpu.append(after[1] - before[1])
+    gc.unfreeze()
+    return statistics(wall, cpu)
 
 
 @torch.inference_mode()
-def time_eager(inverter, frames):
-    """Times of a frame and of its parts in PyTorch."""
-    return both(frames, lambda watch: run_eager(inverter, frames, watch))
+def time_stream(inverter, frames):
+    """Times of a frame and its parts, by name."""
+    config, stride = inverter.config, inverter.stride
+    hop = stride * config.hop_length
+    blocks = range(-(-frames // (BLOCK_SECONDS * config.sample_rate // hop)))
+    samples = torch.cat([sound(config, i) for i in blocks], dim=1)
+    hops = list(samples.split(hop, dim=1))[: max(frames, 2)]
+    pending = analysis_step(samples[:, :0], config)[1]
 
+    def analyse(chunk):
+        nonlocal pending
+        stft, pending = analysis_step(chunk, config, pending)
+        return stft.abs()
 
-def both(frames, run):
-    """Statistics of the parts, then of the whole."""
-    parts, whole = Stopwatch(*PARTS), Stopwatch(*WHOLE)
-    run(parts)
-    run(whole)
-    return parts.statistics(frames) | whole.statistics(frames)
-
-
-def run_eager(inverter, frames, watch):
-    """Frame after frame, under a stopwatch."""
-    config = inverter.config
+    # Each has frames from the first call on.
+    analyse(sound(config, 1)[:, : config.n_fft])
+    parts = {"analysis": measure(analyse, hops)}
+    magnitudes = [x for x in map(analyse, hops) if x.shape[1]]
     stream = InversionStream(inverter)
-    timed = [
-        (inversion, "arrange", "weights"),
-        (recursion, "run", "solver"),
-        (streaming, "overlap_add_step", "synthesis"),
-    ]
-    patches = [
-        mock.patch.object(where, name, watch.wrap(label, getattr(where, name)))
-        for where, name, label in timed
-    ]
-    estimator = inverter.estimator
-    forward = watch.wrap("estimator", estimator.forward)
-    patches.append(mock.patch.object(estimator, "forward", forward))
-    analyse = watch.wrap("analysis", analysis_step)
-    push = watch.wrap("push", stream.push)
-    state = None
-
-    def frame(samples):
-        nonlocal state
-        stft, state = analyse(samples, config, state)
-        return push(stft.abs())
-
-    run_frames(frame, inverter, frames, patches, watch)
-
-
-def time_edge(folder, inverter, frames, solver):
-    """Times of a frame and of its parts in NumPy and ONNX Runtime."""
-    return both(
-        frames, lambda watch: run_edge(folder, inverter, frames, solver, watch)
+    parts["push"] = measure(stream.push, magnitudes)
+    parts["frame"] = measure(lambda x: stream.push(analyse(x)), hops)
+    state = inverter.step(torch.cat(magnitudes[:8], dim=1))[1]
+    parts["estimate"] = measure(
+        lambda x: inverter.estimate(x, state), magnitudes
     )
-
-
-def run_edge(folder, inverter, frames, solver, watch):
-    """Frame after frame, under a stopwatch."""
-    config = inverter.config
-    stream = edge.EdgeStream(folder, solver)
-    stream.estimate = watch.wrap("estimator", stream.estimate)
-    stream.step = watch.wrap("solver", stream.step)
-    stream._overlap_add = watch.wrap("synthesis", stream._overlap_add)
-    pending = np.zeros(config.n_fft, np.float32)
-
-    def analyse(samples):
-        pending[: -config.hop_length] = pending[config.hop_length :]
-        pending[-config.hop_length :] = samples
-        return np.abs(np.fft.rfft(pending * stream_window))
-
-    stream_window = np.zeros(config.n_fft, np.float32)
-    start = stream.offset
-    stream_window[start : start + config.win_length] = stream.window
-    analyse = watch.wrap("analysis", analyse)
-    push = watch.wrap(
-        "push", lambda magnitudes: [stream.push(x) for x in magnitudes]
+    estimates = inverter.estimate(magnitudes[0], state)
+    parts["synthesise"] = measure(
+        lambda _: inverter.synthesise(*estimates), magnitudes
     )
+    whole = torch.cat(magnitudes, dim=1)
+    offline = measure(lambda _: inverter(whole), range(7), warm=2)
+    count = whole.shape[1] / stride
+    parts["offline"] = {name: x / count for name, x in offline.items()}
+    return parts
 
-    def frame(samples):
-        hops = samples.numpy().reshape(-1, config.hop_length)
-        return push([analyse(x) for x in hops])
 
-    run_frames(frame, inverter, frames, [], watch)
+@torch.inference_mode()
+def time_batches(inverter, frames, sizes=BATCHES):
+    """Microseconds per stream and frame, by the number of streams."""
+    config, found = inverter.config, {}
+    size = analysis(sound(config, 0), config).abs()
+    for batch in sizes:
+        stream = InversionStream(inverter)
+        chunks = size.expand(batch, -1, -1).split(inverter.stride, dim=1)
+        chunks = chunks[: max(frames // batch, 20)]
+        median = measure(stream.push, chunks)["cpu_median"]
+        found[batch] = median / (batch * inverter.stride)
+    return found
 
 
-def run_frames(frame, inverter, frames, patches, watch):
-    """Frame after frame; the first tenth warms up."""
+def time_exported(inverter, frames):
+    """Times of a push through ONNX Runtime."""
+    from speechbrain_phaseinv.edge.export import export_onnx
+    from speechbrain_phaseinv.edge.runtime import Stream
+
     config = inverter.config
-    stride = inverter.stride
-    for patch in patches:
-        patch.start()
-    gc.collect()
-    gc.freeze()  # as `phaseinv stream` does, and says why
-    frame = watch.wrap("frame", frame)
-    try:
-        blocks = sound(config, 0).split(stride * config.hop_length, dim=1)
-        for i in range(frames + frames // 10):
-            frame(blocks[i % (len(blocks) - 1)])
-    finally:
-        for patch in patches:
-            patch.stop()
+    size = analysis(sound(config, 0), config).abs()[0].numpy()
+    count = len(size) // inverter.stride * inverter.stride
+    chunks = np.split(size[:count], count // inverter.stride)[:frames]
+    with tempfile.TemporaryDirectory() as folder:
+        export_onnx(inverter, folder)
+        return {"push": measure(Stream(folder).push, chunks)}
 
 
-@torch.no_grad()
 def difference(inverter):
-    """Largest difference of stream and offline result, to its peak."""
-    config = inverter.config
-    magnitude = analysis(sound(config, 0), config).abs()
-    whole = inverter(magnitude)
-    stream, worst = InversionStream(inverter), 0.0
-    for size in (1, 7, 1000):
-        pieces = [stream.push(x) for x in magnitude.split(size, dim=1)]
-        found = torch.cat([*pieces, stream.flush()], dim=1)
-        worst = max(worst, float((found - whole).abs().max()))
-    return worst / float(whole.abs().max())
+    """Stream against offline, relative to the peak."""
+    magnitude = analysis(sound(inverter.config, 0), inverter.config).abs()
+    magnitude = magnitude[:, :200]
+    offline, stream = inverter(magnitude), InversionStream(inverter)
+    pieces = [stream.push(x) for x in magnitude.split(1, dim=1)]
+    online = torch.cat([*pieces, stream.flush()], dim=1)
+    return ((online - offline).abs().max() / offline.abs().max()).item()
 
 
 def resident_memory():
@@ -275,146 +214,82 @@ def resident_memory():
 
 @torch.no_grad()
 def soak(inverter, hours, chunks=CHUNKS, report=lambda text: None):
-    """Stream hours of sound through one stream.
-
-    Returns
-    -------
-    found : dict
-        See the head of this file; memory in bytes.
-    """
+    """Stream hours of sound through one stream; see the head of this file."""
     config = inverter.config
     blocks = max(round(hours * 3600 / BLOCK_SECONDS), 2)
     minute = min(60 // BLOCK_SECONDS, blocks // 2)
     stream, state, memory, start = InversionStream(inverter), None, [], None
-    finite, turn, recent, begin = True, 0, None, time.process_time()
+    finite, turn, begin = True, 0, time.process_time()
     for block in range(blocks):
         stft, state = analysis_step(sound(config, block), config, state)
         magnitude = stft.abs()
         if block == blocks - minute:
             start, last, played = stream.state, [], []
-            before = recent
-        recent = magnitude[:, -9:].clone()
         while magnitude.shape[1]:
             size = chunks[turn % len(chunks)]
             turn += 1
             head, magnitude = magnitude[:, :size], magnitude[:, size:]
-            found = stream.push(head)
-            finite = finite and bool(found.isfinite().all())
+            samples = stream.push(head)
+            finite = finite and bool(samples.isfinite().all())
             if start is not None:
                 last.append(head)
-                played.append(found)
+                played.append(samples)
         if start is None:  # the last minute is kept for the comparison
             memory.append(resident_memory())
-        if block % 360 == 359:
+        if block % 360 == 359 and memory[-1] is not None:
             report(
                 f"{(block + 1) * BLOCK_SECONDS / 3600:g} h: "
                 f"{memory[-1] / 2**20:.1f} MiB"
             )
-    seconds = time.process_time() - begin
-    # What the process needs at all, it has by then.
+    # The process has all that it needs by then.
     settled = memory[min(max(blocks // 100, 6), len(memory) - 1)]
     found = {
         "hours": blocks * BLOCK_SECONDS / 3600,
         "frames": stream.state.frames,
-        "cpu_seconds": seconds,
+        "cpu_seconds": time.process_time() - begin,
         "state_bytes": stream.state_bytes,
         "memory_settled": settled,
-        "memory_most": max(memory),
         "memory_end": memory[-1],
         "finite": finite,
     }
-    last = torch.cat(last, dim=1)
-    found.update(drift(inverter, stream, start, before, last, played))
-    return found
+    return found | drift(inverter, start, torch.cat(last, dim=1), played)
 
 
-def drift(inverter, stream, start, before, magnitude, played):
-    """The last minute of a long stream against new ones, see above."""
-    config = inverter.config
-    old = torch.cat([*played, stream.flush()], dim=1)
-    resumed = InversionStream(inverter)
+def drift(inverter, start, magnitude, played):
+    """The last minute again, by a stream that resumes and by a fresh one."""
+    config, played = inverter.config, torch.cat(played, dim=1)
+    resumed, fresh = InversionStream(inverter), InversionStream(inverter)
     resumed.state = start
-    same = run(resumed, magnitude)
-    gap = float((old - same).abs().max() / old.abs().max())
-    # From the centre of the minute's first frame to that of its last.
-    hop, found = config.hop_length, {"old": old}
-    found["old"] = old[:, start.frames * hop - start.samples :]
-    # Eight or nine frames, so that a pair begins where the old one's do.
-    heard = before[:, -8 - start.frames % 2 :]
-    heir = InversionStream(inverter)
-    skipped = heir.push(heard).shape[1]
-    heir.state = heir.state._replace(
-        inverter=heir.state.inverter._replace(heard=start.inverter.heard)
-    )
-    found["heir"] = run(heir, magnitude)[:, heard.shape[1] * hop - skipped :]
-    found["fresh"] = run(InversionStream(inverter), magnitude)
-    edges = slice(config.n_fft // hop, -16)
-    reference, result = magnitude[:, edges], {"resumed_difference": gap}
-    other = (found["heir"] - found["old"])[:, config.n_fft :].abs()
-    result["heir_difference"] = float(other.max() / found["old"].abs().max())
-    for name, waveform in found.items():
-        error = analysis(waveform, config).abs()[:, edges] - reference
-        result[f"spectral_convergence_{name}"] = 20 * math.log10(
-            error.norm() / reference.norm()
-        )
-    return result
-
-
-def run(stream, magnitude):
-    """All samples that a stream gives."""
-    pieces = [stream.push(x) for x in magnitude.split(500, dim=1)]
-    return torch.cat([*pieces, stream.flush()], dim=1)
-
-
-def compiled_ladder(anchor, coupling, target):
-    """The package's own solver, for `EdgeStream`."""
-    from speechbrain_phaseinv.kernels.ladder import solve_rows
-
-    rows = (anchor[None], coupling[None], anchor[None], target[None])
-    return solve_rows(*rows, 1.0)[0]
-
-
-def times(config, frames, names=None):
-    """All tables: {operating point: {engine: {part: statistics}}}."""
-    found, missing = {}, []
-    packages = ("onnx", "onnxscript", "onnxruntime")
-    missing = [name for name in packages if not find_spec(name)]
-    for name, inverter in inverters(config).items():
-        if names and name not in names:
-            continue
-        found[name] = {"PyTorch": time_eager(inverter, frames)}
-        if missing:
-            continue
-        from speechbrain_phaseinv.edge.export import export_onnx
-
-        with tempfile.TemporaryDirectory() as folder:
-            export_onnx(inverter, folder)
-            for engine, solver in (
-                ("edge.py", "ladder"),
-                ("edge.py, compiled ladder", compiled_ladder),
-                ("edge.py, solver.onnx", "onnx"),
-            ):
-                found[name][engine] = time_edge(
-                    folder, inverter, frames, solver
-                )
-    return found, missing
+    again = resumed.push(magnitude)
+    found = {"resumed_difference": (again - played).abs().max().item()}
+    # Samples that come out begin a known number of them after the frames went
+    # in; compare where no window reaches out of the minute.
+    pushed = magnitude.shape[1] * config.hop_length
+    late = inverter.latency // config.hop_length
+    skip = 2 * late
+    for name, samples in (("old", played), ("fresh", fresh.push(magnitude))):
+        lost = pushed - samples.shape[1]
+        # The old stream's first sample belongs to an earlier frame.
+        first = late - lost // config.hop_length if lost else late
+        rebuilt = analysis(samples, config).abs()[:, skip:-skip]
+        size = magnitude[:, max(skip - first, 0) :][:, : rebuilt.shape[1]]
+        rebuilt = rebuilt[:, max(first - skip, 0) :][:, : size.shape[1]]
+        level = (rebuilt - size).norm() / size.norm()
+        found[f"spectral_convergence_{name}"] = 20 * level.log10().item()
+    return found
 
 
 def show(found):
     """The tables as text."""
-    columns = ["median", "p99", "worst"]
-    for name, engines in found.items():
-        rows = []
-        for engine, parts in engines.items():
-            for part in [*PARTS, *WHOLE]:
-                if part in parts:
-                    cells = [parts[part][x] for x in columns]
-                    cells += [parts[part][f"cpu_{x}"] for x in columns]
-                    cells = [f"{x:.0f}" for x in cells]
-                    rows.append([engine, part, *cells])
-        header = ["engine", "part", *columns, *(f"cpu {x}" for x in columns)]
+    for name, parts in found.items():
+        header = ["part", *COLUMNS, *(f"cpu {x}" for x in COLUMNS)]
+        rows = [header]
+        for part, values in parts.items():
+            cells = [values[x] for x in COLUMNS]
+            cells += [values[f"cpu_{x}"] for x in COLUMNS]
+            rows.append([part, *(f"{x:.0f}" for x in cells)])
         print(f"\n{name} [microseconds]")
-        print(format_table([header, *rows]))
+        print(format_table(rows))
 
 
 def main(arguments=None):
@@ -429,7 +304,7 @@ def main(arguments=None):
     parser.add_argument("--hours", type=float, default=0)
     parser.add_argument("--single", action="store_true")
     parser.add_argument(
-        "--only", help="soak this operating point only", metavar="NAME"
+        "--only", help="this operating point only", metavar="NAME"
     )
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args(arguments)
@@ -449,10 +324,27 @@ def main(arguments=None):
     data = {"settings": settings, "difference": {}, "soak": {}}
     names = [args.only] if args.only else list(inverters(config))
     if args.frames:
-        data["times"], missing = times(config, args.frames, names)
+        points = inverters(config)
+        missing = [x for x in ("onnx", "onnxruntime") if not find_spec(x)]
+        data["times"] = {x: time_stream(points[x], args.frames) for x in names}
+        for name in [] if missing else names:
+            exported = time_exported(points[name], args.frames)
+            data["times"][f"{name}, ONNX Runtime"] = exported
         show(data["times"])
-        if missing:
-            print(f"\nno ONNX Runtime: {', '.join(missing)} missing")
+        for package in missing:
+            print(f"no ONNX Runtime: {package} is not installed")
+        rows = [["streams at a time", *map(str, BATCHES)]]
+        data["batches"] = {}
+        for name in names:
+            found = time_batches(points[name], args.frames)
+            data["batches"][name] = found
+            rows.append([name, *(f"{x:.0f}" for x in found.values())])
+        print("\nmicroseconds of CPU per stream and frame")
+        print(format_table(rows))
+        hop = settings["hop_microseconds"]
+        for name, found in data["batches"].items():
+            streams = hop / found[max(found)]
+            print(f"{name}: {streams:.0f} streams in real time on one core")
     print("\nstream against offline, largest difference relative to the peak")
     for name in names:
         gap = difference(inverters(config)[name])
