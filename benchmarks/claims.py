@@ -5,11 +5,12 @@
         --out comparison --readme README.md
 
 Does what ``phaseinv compare RECORDINGS --out comparison`` does, with the
-previous best network among the methods, and writes two tables into the
-README, between the marks ``<!-- methods -->`` and ``<!-- claims -->`` and their
-ends. CHECKPOINT is ``network.ckpt`` of a run
-of ``recipes/spectrogram_inversion/train.py hparams/masuyama.yaml``. Without
-RECORDINGS the tables are made anew from the results that lie in the folder.
+previous best network among the methods, and puts the figures of the methods
+that it measures into ``claims.json`` beside this file, their one home.
+``--readme`` writes the two tables that are made from it, between the marks
+``<!-- methods -->`` and ``<!-- claims -->`` and their ends; without RECORDINGS
+nothing is measured. CHECKPOINT is ``network.ckpt`` of a run of
+``recipes/spectrogram_inversion/train.py hparams/masuyama.yaml``.
 """
 
 # The threads have to be set before the libraries are imported.
@@ -25,6 +26,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import solver
 import torch
 from macs import macs_per_frame
 
@@ -32,10 +34,11 @@ from speechbrain_phaseinv import SpectrogramInverter, StftConfig
 from speechbrain_phaseinv.audio import replacing
 from speechbrain_phaseinv.evaluation import compare
 from speechbrain_phaseinv.evaluation.methods import Inversion
-from speechbrain_phaseinv.evaluation.report import write_report
-from speechbrain_phaseinv.evaluation.solvers import OURS
+from speechbrain_phaseinv.evaluation.page import write_page
+from speechbrain_phaseinv.evaluation.tables import cell, format_table
 
 ROOT = Path(__file__).resolve().parent.parent
+FIGURES = Path(__file__).with_suffix(".json")
 PREVIOUS = "masuyama-0"
 # The table's rows, as `compare.choose` names them.
 TITLES = {
@@ -51,7 +54,13 @@ TITLES = {
     "gradient-1+16": "gradient theorem, then 16 Griffin-Lim iterations",
     "network-1+16": "network, then 16 Griffin-Lim iterations",
 }
-NETWORKS = ("network-0", "network-1", "network-1-paired", PREVIOUS)
+# The table's scores, and their heads.
+SCORES = {
+    "pesq_wb": "PESQ (median)",
+    "estoi": "ESTOI",
+    "spectral_convergence": "SC, dB",
+    "real_time_factor": "RTF",
+}
 
 
 def previous_best(checkpoint):
@@ -59,9 +68,7 @@ def previous_best(checkpoint):
 
     def make(config):
         network = untrained_previous_best(config)
-        if checkpoint is not None:
-            weights = torch.load(checkpoint, weights_only=True)
-            network.load_state_dict(weights)
+        network.load_state_dict(torch.load(checkpoint, weights_only=True))
         return Inversion(SpectrogramInverter(config, estimator=network.eval()))
 
     return make
@@ -76,160 +83,140 @@ def untrained_previous_best(config):
 
 
 def count(config):
-    """Parameters and multiply-accumulates of each network, with no look
-    at any recording.
-
-    Arguments
-    ---------
-    config : StftConfig
-        One that all networks serve.
-
-    Returns
-    -------
-    sizes : dict of str to (int, float)
-    """
-    networks = {PREVIOUS: untrained_previous_best(config)}
-    for name in NETWORKS:
-        if name != PREVIOUS:
-            networks[name] = SpectrogramInverter(
-                config,
-                int("1" in name),
-                "network",
-                paired=name.endswith("paired"),
-            ).estimator
+    """Parameters and multiply-accumulates per frame of each network."""
+    networks = {
+        "network-0": SpectrogramInverter(config, 0, "network").estimator,
+        "network-1": SpectrogramInverter(config, 1, "network").estimator,
+        "network-1-paired": SpectrogramInverter(
+            config, 1, "network", paired=True
+        ).estimator,
+        PREVIOUS: untrained_previous_best(config),
+    }
     return {
-        name: (
-            sum(p.numel() for p in networks[name].parameters()),
-            macs_per_frame(networks[name]),
-        )
-        for name in NETWORKS
+        name: {
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "macs": macs_per_frame(network),
+        }
+        for name, network in networks.items()
     }
 
 
-def claims_table(results, sizes):
-    """What the paper claims, and what is measured, as Markdown.
-
-    Arguments
-    ---------
-    results : dict
-        As from `compare.run`.
-    sizes : dict
-        As from `count`.
-
-    Returns
-    -------
-    text : str
-    """
-    ours, macs = sizes["network-1"]
-    before, macs_before = sizes[PREVIOUS]
-    paired = sizes["network-1-paired"][1] / macs
-    table = results["solver"]["microseconds"]
-    exponent = results["solver"]["exponent"]
-    # Keys of a dictionary are text once they have been in a file.
-    times = {int(bins): x for bins, x in table[OURS].items()}
-    faster = {
-        int(bins): x / times[int(bins)]
-        for bins, x in table["dense solve"].items()
-    }
-    speed = " and ".join(
-        f"{faster[bins]:,.0f} times faster at {bins:,} bins"
-        for bins in (min(faster), max(faster))
+def measure(args, config):
+    """Compare methods, write the page, and update the figures."""
+    methods = compare.choose(args.methods and args.methods.split(","))
+    if args.previous_best:
+        methods[PREVIOUS] = previous_best(args.previous_best)
+    files = compare.recordings(args.paths)[: args.limit]
+    results, examples = compare.run(
+        files, methods, lambda _: config, config.sample_rate
     )
+    out = Path(args.out)
+    out.mkdir(exist_ok=True)
+    compare.write(results, out)
+    write_page(results, examples, out / "report.html")
+    print(compare.text(results))
+    figures = {"methods": {}}
+    if Path(args.figures).exists():
+        figures = json.loads(Path(args.figures).read_text())
+    settings = results["settings"]
+    for name in set(TITLES) & set(results["summary"]):
+        figures["methods"][name] = {
+            "machine": settings["machine"],
+            "recordings": settings["recordings"],
+            "latency_ms": results["methods"][name]["latency_ms"],
+            "scores": {x: results["summary"][name][x] for x in SCORES},
+        }
+    figures |= {"networks": count(config), "solver": solver.claim()}
+    with replacing(args.figures) as temporary:
+        Path(temporary).write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def methods_table(figures):
+    """Cost and quality of all methods, as Markdown."""
+    head = ["method", "latency", "parameters", "MAC/frame", *SCORES.values()]
+    rows, machines = [head], {}
+    for name in filter(figures["methods"].get, TITLES):
+        method, cells = figures["methods"][name], ["", ""]
+        machines.setdefault(method["machine"], []).append(TITLES[name])
+        network = figures["networks"].get(name)
+        if network:
+            cells = f"{network['parameters']:,}", _millions(network["macs"])
+        latency = method["latency_ms"]
+        latency = "whole signal" if latency is None else f"{latency:.0f} ms"
+        scores = [cell(method["scores"][x], x) for x in SCORES]
+        rows.append([TITLES[name], latency, *cells, *scores])
+    first, *others = sorted(machines, key=lambda x: -len(machines[x]))
+    notes = [f"Measured on one core of {first}."]
+    notes += [f"On {x}: {'; '.join(machines[x])}." for x in others]
+    return f"{format_table(rows, markdown=True)}\n\n{' '.join(notes)}"
+
+
+def _millions(number):
+    return f"{number / 1e6:.2f} million"
+
+
+def claims_table(figures):
+    """What the paper claims, and what is measured, as Markdown."""
+    ours, before, paired = (
+        figures["networks"][x]
+        for x in ("network-1", PREVIOUS, "network-1-paired")
+    )
+    exponent = figures["solver"]["exponent"]
+    faster = figures["solver"]["times_faster"]
+    speed = " and ".join(
+        f"{faster[bins]:,.0f} times faster at {int(bins):,} bins"
+        for bins in (min(faster, key=int), max(faster, key=int))
+    )
+    size = ours["parameters"]
     rows = [
-        (
+        ["the paper", "measured here"],
+        [
             "8 thousand parameters, 30 times fewer than the previous best",
-            f"{ours:,}, {before / ours:.0f} times fewer than the "
-            f"{before:,} of the previous best as its public implementation "
-            f"has it ({240_000 / ours:.0f} times fewer than the 240 thousand "
-            f"that the paper counts), and {macs_before / macs:.0f} times "
-            "fewer multiply-accumulates",
-        ),
-        (
+            f"{size:,}, {before['parameters'] / size:.0f} times fewer than the "
+            f"{before['parameters']:,} of the previous best as its public "
+            f"implementation has it ({240_000 / size:.0f} times fewer than "
+            "the 240 thousand that the paper counts), and "
+            f"{before['macs'] / ours['macs']:.0f} times fewer "
+            "multiply-accumulates",
+        ],
+        [
             "one hop of latency halves the cost of the network",
-            f"{paired:.1%} of the multiply-accumulates",
-        ),
-        (
+            f"{paired['macs'] / ours['macs']:.1%} of the multiply-accumulates",
+        ],
+        [
             "least squares in linear time, orders of magnitude faster",
-            f"time grows as F^{exponent[OURS]:.2f} (dense: "
-            f"F^{exponent['dense solve']:.2f}); {speed} than a dense solve",
-        ),
-        ("the quality stays high", _quality(results)),
+            f"time grows as F^{exponent[solver.OURS]:.2f} (dense: "
+            f"F^{exponent[solver.DENSE]:.2f}); {speed} than a dense solve",
+        ],
+        ["the quality stays high", _quality(figures["methods"])],
     ]
-    lines = ["| the paper | measured here |", "|---|---|"]
-    return "\n".join([*lines, *(f"| {x} | {y} |" for x, y in rows)])
+    return format_table(rows, markdown=True)
 
 
-def _quality(results):
+def _quality(methods):
     """Ours and the previous best at the same latency, in words."""
-    found = results["summary"]
-    if PREVIOUS not in found:
+    if not {PREVIOUS, "network-0"} <= set(methods):
         return "see the table of methods"
     pairs = []
     for name, title in (("pesq_wb", "PESQ"), ("estoi", "ESTOI")):
-        ours, before = (found[x][name] for x in ("network-0", PREVIOUS))
+        ours, before = (
+            methods[x]["scores"][name] for x in ("network-0", PREVIOUS)
+        )
         if ours["mean"] is not None and before["mean"] is not None:
-            # Where PESQ loses a recording, the median says more.
-            pairs.append(
-                f"{title} {ours['mean']:.3f} against {before['mean']:.3f} "
-                f"(medians {ours['median']:.3f} and {before['median']:.3f})"
-            )
+            text = f"{title} {ours['mean']:.3f} against {before['mean']:.3f}"
+            if name == "pesq_wb":  # which now and then loses a recording
+                medians = (f"{x['median']:.2f}" for x in (ours, before))
+                text += f" (medians {' and '.join(medians)})"
+            pairs.append(text)
     return (
         "without look-ahead, ours against the previous best as trained here: "
         + ", ".join(pairs)
     )
 
 
-def methods_table(results, sizes):
-    """Cost and quality of all methods, as Markdown.
-
-    Arguments
-    ---------
-    results : dict
-        As from `compare.run`.
-    sizes : dict
-        As from `count`.
-
-    Returns
-    -------
-    text : str
-    """
-    lines = [
-        "| method | latency | parameters | MAC/frame | PESQ (median) | ESTOI "
-        "| SC, dB | RTF |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, title in TITLES.items():
-        if name not in results["summary"]:
-            continue
-        latency = results["methods"][name]["latency_ms"]
-        parameters, macs = sizes.get(name, (0, 0))
-        cells = [
-            title,
-            "whole signal" if latency is None else f"{latency:.0f} ms",
-            f"{parameters:,}" if parameters else "",
-            f"{macs / 1e6:.2f} million" if macs else "",
-        ]
-        for score, form in (
-            ("pesq_wb", "{:.2f}"),
-            ("estoi", "{:.3f}"),
-            ("spectral_convergence", "{:.1f}"),
-            ("real_time_factor", "{:.4f}"),
-        ):
-            entry = results["summary"][name][score]
-            text = "-" if entry["mean"] is None else form.format(entry["mean"])
-            if entry["ci95"] is not None:
-                text += f" ± {form.format(entry['ci95'])}"
-            if score == "pesq_wb" and entry["median"] is not None:
-                text += f" ({form.format(entry['median'])})"
-            cells.append(text)
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
 def replace_block(path, name, text):
     """Put a text between the marks of that name in a file."""
-    path = Path(path)
-    page = path.read_text(encoding="utf-8")
+    page = Path(path).read_text(encoding="utf-8")
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     if begin not in page or end not in page:
         raise ValueError(f"{path}: has no {begin} ... {end}.")
@@ -248,34 +235,18 @@ def main(arguments=None):
     parser.add_argument("--out", default="comparison", help="folder")
     parser.add_argument("--previous-best", metavar="CHECKPOINT")
     parser.add_argument("--methods", help="with commas (default: all)")
-    parser.add_argument("--limit", type=int, help="so many recordings only")
+    parser.add_argument("--limit", type=int, help="number of recordings")
+    parser.add_argument("--figures", default=FIGURES, help="the JSON file")
     parser.add_argument("--readme", help="file to write the tables into")
     args = parser.parse_args(arguments)
-    config = StftConfig(16000, n_fft=512, hop_length=128)
-    out = Path(args.out)
     if args.paths:
-        methods = compare.choose(args.methods and args.methods.split(","))
-        if args.previous_best:
-            methods[PREVIOUS] = previous_best(args.previous_best)
-        files = compare.recordings(args.paths)[: args.limit]
-        results, examples = compare.run(
-            files, methods, lambda _: config, config.sample_rate
-        )
-        out.mkdir(exist_ok=True)
-        compare.write(results, out)
-        write_report(results, examples, out / "report.html")
-        print(compare.text(results))
-    results = json.loads((out / "results.json").read_text())
-    sizes = count(config)
-    machine = f"Measured on one core of {results['settings']['machine']}."
-    blocks = {
-        "methods": f"{methods_table(results, sizes)}\n\n{machine}",
-        "claims": claims_table(results, sizes),
-    }
-    for name, text in blocks.items():
-        print(f"\n{text}")
+        measure(args, StftConfig(16000, n_fft=512, hop_length=128))
+    figures = json.loads(Path(args.figures).read_text())
+    tables = {"methods": methods_table, "claims": claims_table}
+    for name, table in tables.items():
+        print(f"\n{table(figures)}")
         if args.readme:
-            replace_block(args.readme, name, text)
+            replace_block(args.readme, name, table(figures))
     return 0
 
 

@@ -15,6 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from speechbrain_phaseinv.estimation.network import PhaseDerivativeNet
+from speechbrain_phaseinv.evaluation.tables import format_table
 from speechbrain_phaseinv.stft import StftConfig
 
 POINTS = {
@@ -25,26 +26,15 @@ POINTS = {
 
 
 def macs_per_frame(network, frames=64):
-    """Multiply-accumulates of the network per frame of its output.
-
-    Arguments
-    ---------
-    network : PhaseDerivativeNet
-        What is counted.
-    frames : int
-        Length of the passage; even, for a paired network.
-
-    Returns
-    -------
-    macs : float
-    """
-    bins = network.config.num_bins
+    """Multiply-accumulates of a network per frame of its output."""
     counter = FlopCounterMode(display=False)
     # Where a gradient is wanted PyTorch does the work, and can count it.
-    log_magnitude = torch.randn(1, frames + network.lookahead, bins)
+    log_magnitude = torch.randn(1, frames, network.config.num_bins)
     with torch.enable_grad(), counter:
-        derivatives, _ = network(log_magnitude.requires_grad_())
-    return counter.get_total_flops() / 2 / derivatives.time.shape[1]
+        network(log_magnitude.requires_grad_())
+    schedule = network.schedule
+    emitted = schedule.num_passes(frames) * schedule.stride
+    return counter.get_total_flops() / 2 / emitted
 
 
 def main():
@@ -53,27 +43,24 @@ def main():
     parser.add_argument("--sample_rate", type=int, default=16000)
     parser.add_argument("--n_fft", type=int, default=512)
     parser.add_argument("--hop_length", type=int, default=128)
-    arguments = parser.parse_args()
+    options = parser.parse_args()
     config = StftConfig(
-        arguments.sample_rate,
-        n_fft=arguments.n_fft,
-        hop_length=arguments.hop_length,
+        options.sample_rate, options.n_fft, hop_length=options.hop_length
     )
     rate = config.sample_rate / config.hop_length
-    table = {
+    networks = {
         name: PhaseDerivativeNet(config, **point)
         for name, point in POINTS.items()
     }
-    reference = macs_per_frame(table["latency 1"])
-    print("| network | parameters | MAC/frame | MMAC/s | of latency 1 |")
-    print("|---|---|---|---|---|")
-    for name, network in table.items():
+    macs = {name: macs_per_frame(x) for name, x in networks.items()}
+    rows = [["network", "parameters", "MAC/frame", "MMAC/s", "of latency 1"]]
+    for name, network in networks.items():
         size = sum(p.numel() for p in network.parameters())
-        macs = macs_per_frame(network)
-        print(
-            f"| {name} | {size:,} | {macs:,.0f} | {macs * rate / 1e6:.1f} | "
-            f"{macs / reference:.1%} |"
-        )
+        part = macs[name] / macs["latency 1"]
+        row = f"{size:,}", f"{macs[name]:,.0f}"
+        row += f"{macs[name] * rate / 1e6:.1f}", f"{part:.1%}"
+        rows.append([name, *row])
+    print(format_table(rows, markdown=True))
 
 
 if __name__ == "__main__":

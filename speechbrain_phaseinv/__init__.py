@@ -1,36 +1,51 @@
 """Online spectrogram inversion in linear time, for SpeechBrain and PyTorch.
 
-Magnitudes go in, speech comes out, without iterations and frame by frame.
-The data flows one way, one module a step:
+Magnitudes go in, speech comes out, frame by frame. The data flows one way, and
+each step of the method has its room:
 
-- `config`: the description of a transform, `StftConfig`;
-- `stft`: analysis and synthesis;
-- `derivatives`: what the derivatives of a phase are, and those of a known one;
-- `gradient_theorem`: these derivatives from log-magnitudes, without training;
-- `network`, `pretrained`: the same by eight thousand trained parameters;
-- `integration`: from derivatives to phases, by least squares;
-- `tridiagonal`: the system behind it, solved in linear time;
-- `refinement`, `offset`: consistency with the samples already out, and what is
-  left alone there;
-- `passes`, `recursion`: both, pass by pass through the frames, compiled;
-- `inversion`: the whole chain, `SpectrogramInverter`;
-- `streaming`: `InversionStream`, frames in and samples out;
+- `config`, `stft`: the description of a transform, `StftConfig`; analysis and
+  synthesis;
+- `checks`: what magnitudes and lengths must be, for every door;
+- `estimation`: magnitudes to log-magnitudes (`features`) to phase derivatives,
+  by the gradient theorem or by eight thousand trained parameters (`network`),
+  and which frames are seen, estimated and emitted (`schedule`);
+- `integration`: derivatives to phase by least squares (`ladder`,
+  `least_squares`), consistency with the samples already out (`refinement`),
+  pass by pass (`passes`);
+- `kernels`: the same, compiled for the CPU;
+- `inversion`, `streaming`: the whole chain, `SpectrogramInverter`, and frames
+  in, samples out, `InversionStream`;
 - `transforms`: `PhaseInversion`, for `torchaudio.transforms.GriffinLim`;
-- `resynthesizer`: `Resynthesizer`, the last step of a SpeechBrain enhancer,
-  with `noisy_phase`, an inversion that is drawn to the recording's phase;
-- `mel`, `mel_network`: from mel spectrograms to magnitudes;
-- `inference`: `PhaseInversionVocoder`, SpeechBrain's vocoder;
-- `griffinlim`: iterations that refine a result offline;
-- `methods`, `peers`: what is compared with what;
-- `evaluation`: methods side by side, with `metrics` and `summary`;
-- `compare`, `report`: all figures of a comparison, and a page that shows them;
-- `export`, `edge`: the step for devices, and a runtime in NumPy alone;
-- `cli`, `options`: the command ``phaseinv``.
+- `resynthesizer`: `Resynthesizer`, the last step of a SpeechBrain enhancer;
+- `mel`, `inference`: mel spectrograms, and SpeechBrain's vocoder,
+  `PhaseInversionVocoder`;
+- `pretrained`, `losses`: packaged weights, and training objectives;
+- `edge`, `evaluation`, `cli`: export for devices, methods side by side, and
+  the command ``phaseinv``.
 
 Begin with `SpectrogramInverter`, or with `PhaseInversion` if you come from
 torchaudio. Only `inference` needs torchaudio and speechbrain. The names below
 are imported when they are first used, so that what needs no torch, such as
 ``phaseinv --help``, does not wait for it.
+
+Words that the modules share:
+
+look-ahead
+    Frames after a frame that have to come before it can be emitted.
+pass
+    One call of the network: it emits one frame, or two.
+schedule
+    Which frames a pass waits for, estimates and emits.
+data term, smoothness term
+    The two sums of the least squares: over time, from the frame before; and
+    over frequency, from the bin below.
+committed frame
+    A frame whose hop of samples is out.
+open frames
+    The frames that a pass refines: its own, and the last committed ones, part
+    of whose windows is still to come.
+overlap state
+    What a pass has to know of the committed frames.
 """
 
 from importlib import import_module

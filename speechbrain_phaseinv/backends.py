@@ -49,7 +49,9 @@ def resolve(backend, *tensors):
 def is_traced():
     """Whether operations are recorded or transformed rather than run.
 
-    By an exporter or by `torch.func`, which cannot see into a kernel.
+    By an exporter or by `torch.func`, which cannot see into a kernel. An
+    exporter unrolls the definition: the number of frames is fixed then, and
+    each adds 500 to 1,500 operations, a tenth of a second or more of export.
     """
     return (
         torch.compiler.is_exporting()

@@ -1,9 +1,19 @@
-"""What an inverter is given: magnitudes and lengths, or why they are not."""
+"""What comes in at every public door: magnitudes, lengths, whole numbers.
 
+One home for the rules and for their messages. Each function returns its
+argument in the form that the package computes with, or raises a TypeError or
+a ValueError that says what was expected, what came, and what to do.
+"""
+
+import operator
+
+import numpy as np
 import torch
 
-# Of the largest number there is, what a magnitude may be: sums over bins,
-# frames and iterations stay finite.
+from .backends import is_traced
+
+# Largest magnitude, relative to the largest number of its precision: sums
+# over bins, frames and iterations stay finite.
 LOUDEST = 1e-6
 
 
@@ -23,50 +33,53 @@ def check_magnitude(magnitude, config):
     magnitude : torch.Tensor, [batch, time, freq]
         Single or double precision.
 
-    Raises
-    ------
-    TypeError
-        If it is no tensor, or complex.
-    ValueError
-        If its shape or its values cannot be magnitudes of that transform.
-
     Example
     -------
-    >>> from speechbrain_phaseinv.stft import StftConfig
+    >>> from speechbrain_phaseinv.config import StftConfig
     >>> config = StftConfig(16000, n_fft=512, hop_length=128)
     >>> check_magnitude(torch.ones(1, 3, 257).half(), config).dtype
     torch.float32
     """
-    if not isinstance(magnitude, torch.Tensor):
-        raise TypeError(
-            f"expected a torch.Tensor, got {type(magnitude).__name__}."
-        )
-    if magnitude.is_complex():
-        raise TypeError(
-            "expected magnitudes, got a complex spectrogram: pass its .abs()."
-        )
-    if magnitude.dtype not in (torch.float32, torch.float64):
-        double = torch.get_default_dtype() == torch.float64
-        magnitude = magnitude.to(torch.float64 if double else torch.float32)
-    bins = config.num_bins
-    if magnitude.dim() != 3 or magnitude.shape[-1] != bins:
+    magnitude = check_real(magnitude)
+    if magnitude.dim() != 3 or magnitude.shape[-1] != config.num_bins:
         raise ValueError(_explain_shape(magnitude, config))
-    if magnitude.numel():
-        low, high = torch.aminmax(magnitude)
-        low, high = low.item(), high.item()
-        most = LOUDEST * torch.finfo(magnitude.dtype).max
-        if not (low >= 0 and high <= most):
-            hint = ""
-            if low < 0:
-                hint = (
-                    " A log-magnitude needs .exp() first, a spectrogram "
-                    "in dB 10 ** (x / 20)."
-                )
-            raise ValueError(
-                "magnitudes must be finite and not negative, and at most "
-                f"{most:.2g}, got values from {low:g} to {high:g}.{hint}"
+    if magnitude.numel() == 0 or is_traced():
+        return magnitude
+    low, high = (x.item() for x in torch.aminmax(magnitude.detach()))
+    limit = LOUDEST * torch.finfo(magnitude.dtype).max
+    if not (low >= 0 and high <= limit):
+        hint = ""
+        if low < 0:
+            hint = (
+                " A log-magnitude needs .exp() first, a spectrogram in dB "
+                "10 ** (x / 20), a masked one perhaps .clamp(min=0)."
             )
+        raise ValueError(
+            "magnitudes must be finite and not negative, and at most "
+            f"{limit:.2g}, got values from {low:g} to {high:g}.{hint}"
+        )
     return magnitude
+
+
+def check_real(x, name="magnitudes"):
+    """A real tensor in single or double precision, or a TypeError.
+
+    Whole numbers and half precision are made floats; `name` says in the
+    message what was expected.
+    """
+    if not isinstance(x, torch.Tensor):
+        raise TypeError(
+            f"expected {name} as a torch.Tensor, got {type(x).__name__}."
+        )
+    if x.is_complex():
+        raise TypeError(
+            f"expected real {name}, got a complex tensor: pass its .abs() "
+            "where magnitudes are meant."
+        )
+    if x.dtype in (torch.float32, torch.float64):
+        return x
+    double = torch.get_default_dtype() == torch.float64
+    return x.to(torch.float64 if double else torch.float32)
 
 
 def check_lengths(lengths, magnitude):
@@ -74,37 +87,90 @@ def check_lengths(lengths, magnitude):
 
     Arguments
     ---------
-    lengths : torch.Tensor or list of int, [batch]
-        In frames.
-    magnitude : torch.Tensor, [batch, time, freq]
+    lengths : torch.Tensor, numpy.ndarray, list or tuple, [batch]
+        Numbers of frames, integers of any type.
+    magnitude : torch.Tensor, [batch, time, ...]
+        The spectrograms that they count.
 
     Returns
     -------
-    lengths : torch.Tensor, [batch], int
-
-    Raises
-    ------
-    ValueError
-        If they are not one integer within the time axis for each.
+    lengths : torch.Tensor, [batch], int64
+        On the device of `magnitude`.
 
     Example
     -------
     >>> check_lengths([2, 3], torch.ones(2, 3, 257))
     tensor([2, 3])
     """
-    lengths = torch.as_tensor(lengths, device=magnitude.device)
     batch, time = magnitude.shape[:2]
-    whole = not lengths.is_floating_point() and lengths.dtype != torch.bool
-    if lengths.shape != (batch,) or not whole:
+    lengths = length_tensor(lengths)
+    dtype = lengths.dtype
+    whole = not (dtype.is_floating_point or dtype.is_complex)
+    if lengths.shape != (batch,) or not whole or dtype == torch.bool:
         raise ValueError(
-            f"expected {batch} integer lengths in frames, got "
-            f"{lengths.dtype} of shape {list(lengths.shape)}."
+            f"expected {batch} integer lengths in frames, one for each "
+            f"spectrogram, got {dtype} of shape {list(lengths.shape)}."
         )
+    lengths = lengths.to(magnitude.device, torch.int64)
+    if is_traced():
+        return lengths
     if ((lengths < 0) | (lengths > time)).any():
         raise ValueError(
-            f"lengths must lie in [0, {time}], got {lengths.tolist()}."
+            f"lengths must lie in [0, {time}], the number of frames, got "
+            f"{lengths.tolist()}."
         )
     return lengths
+
+
+def check_integer(name, value, low=0, high=None):
+    """A whole number from `low` to `high`, or an error with its name.
+
+    Example
+    -------
+    >>> check_integer("n_iter", 4)
+    4
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}.") from None
+    if number < low or (high is not None and number > high):
+        least = {0: "not be negative", 1: "be positive"}.get(low)
+        if high is not None or least is None:
+            least = f"lie in [{low}, {high}]"
+        raise ValueError(f"{name} must {least}, got {number}.")
+    return number
+
+
+def check_momentum(momentum):
+    """The momentum of fast Griffin-Lim, in [0, 1), or a ValueError."""
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must be in [0, 1), got {momentum}.")
+    return momentum
+
+
+def explain_bins(bins):
+    """What to do with a spectrogram of so many bins, if it looks like mels."""
+    if bins not in (40, 64, 80, 100, 128):
+        return ""
+    return (
+        f" {bins} bins look like a mel spectrogram: turn it into linear "
+        "magnitudes first."
+    )
+
+
+def length_tensor(lengths):
+    """Lengths as a tensor; a list or an array goes to the CPU."""
+    if isinstance(lengths, torch.Tensor):
+        return lengths
+    array = np.asarray(lengths)
+    if array.dtype.kind in "iu" or array.size == 0:
+        array = array.astype(np.int64)
+    elif array.dtype.kind == "f":
+        array = array.astype(np.float64)
+    elif array.dtype.kind != "b":
+        raise ValueError(f"expected integer lengths, got {lengths!r}.")
+    return torch.from_numpy(array)
 
 
 def _explain_shape(magnitude, config):
@@ -114,13 +180,9 @@ def _explain_shape(magnitude, config):
         f"expected magnitudes [batch, time, {config.num_bins}] for n_fft = "
         f"{config.n_fft}, got shape {shape}."
     )
-    if magnitude.dim() == 3 and magnitude.shape[1] == config.num_bins:
-        message += " Time and frequency look swapped: use .transpose(1, 2)."
-    elif magnitude.dim() and magnitude.shape[-1] in (40, 64, 80, 100, 128):
-        message += (
-            f" {shape[-1]} bins look like a mel spectrogram: turn it into "
-            "linear magnitudes first."
-        )
-    elif magnitude.dim() == 2:
-        message += " Add the batch axis: use .unsqueeze(0)."
-    return message
+    if magnitude.dim() == 3 and shape[1] == config.num_bins:
+        return f"{message} Time and frequency look swapped: .transpose(1, 2)."
+    hint = explain_bins(shape[-1]) if shape else ""
+    if not hint and magnitude.dim() == 2:
+        hint = " Add the batch axis: use .unsqueeze(0)."
+    return message + hint

@@ -11,10 +11,11 @@ Frames follow ``torch.stft(center=True)``: frame ``t`` is centred on sample
 import math
 import operator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
 from typing import Optional, Tuple, Union
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 WINDOWS = {
     "hann": torch.hann_window,
@@ -24,6 +25,29 @@ WINDOWS = {
     "rectangular": torch.ones,
 }
 
+# Beyond these a number is a mistake, and would only fill the memory: windows
+# of a second at a million samples a second, rates of ultrasound.
+MOST_FFT = 2**20
+MOST_HERTZ = 10_000_000
+
+
+def constant(function):
+    """Keep what a function makes, tensors that are not to be written to.
+
+    A stream asks for the same few at every frame. They are made outside of
+    any inference mode, whose tensors would not serve a later training, of any
+    exporter's mode, whose tensors have no values, and of default devices.
+    """
+
+    @wraps(function)
+    @lru_cache(maxsize=64)
+    def kept(*args):
+        with torch.inference_mode(False), torch.device("cpu"):
+            with _disable_current_modes():
+                return function(*args)
+
+    return kept
+
 
 @dataclass(frozen=True)
 class StftConfig:
@@ -32,9 +56,9 @@ class StftConfig:
     Arguments
     ---------
     sample_rate : int
-        Sampling frequency, in Hz.
+        Sampling frequency, in Hz, at most 10 MHz.
     n_fft : int
-        Length of the discrete Fourier transform, in samples.
+        Length of the discrete Fourier transform, in samples, at most 2**20.
     win_length : int
         Length of the window, in samples, at most `n_fft`. Default: `n_fft`.
     hop_length : int
@@ -77,6 +101,11 @@ class StftConfig:
             if value < 1:
                 raise ValueError(f"{name} must be positive, got {value}.")
             object.__setattr__(self, name, value)
+        for name, most in (("n_fft", MOST_FFT), ("sample_rate", MOST_HERTZ)):
+            if getattr(self, name) > most:
+                raise ValueError(
+                    f"{name} must be at most {most}, got {getattr(self, name)}."
+                )
         if self.n_fft < 2:
             raise ValueError(f"n_fft must be at least 2, got {self.n_fft}.")
         if self.win_length > self.n_fft:
@@ -183,7 +212,7 @@ class StftConfig:
         return _start_phasor(self, dtype, str(device))
 
 
-@lru_cache(maxsize=64)
+@constant
 def steady_envelope(config):
     """Sum of the squared windows over all frames, one period, [hop_length]."""
     hop = config.hop_length
@@ -192,12 +221,7 @@ def steady_envelope(config):
     return padded.reshape(-1, hop).sum(0)
 
 
-# A stream asks for the same few tensors at every frame. They are made outside
-# of any inference mode, whose tensors would not serve a later training.
-
-
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
+@constant
 def _centre_phasor(config, dtype, device):
     """See `StftConfig.centre_phasor`."""
     # 2c is an integer, so the angle is reduced without rounding.
@@ -211,15 +235,13 @@ def _centre_phasor(config, dtype, device):
     return phasor.to(device, dtype)
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
+@constant
 def _start_phasor(config, dtype, device):
     """See `StftConfig.start_phasor`."""
     return _centre_phasor(config, dtype, device).conj().resolve_conj()
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
+@constant
 def _window(window, win_length, dtype=torch.float64, device="cpu"):
     """The window's samples."""
     if isinstance(window, str):

@@ -1,19 +1,25 @@
 """Fast Griffin-Lim: refine a phase against the consistency of its STFT.
 
 Griffin and Lim (1984) go back and forth between a spectrogram of the wanted
-magnitudes and the nearest one that is the STFT of some signal; Perraudin et
-al. (2013) extrapolate each step by a momentum. Started from random phases it
-takes some hundred iterations; started from a good phase, a few. It needs the
-whole signal, so it is no part of a stream.
+magnitudes and the nearest spectrogram that is the STFT of some signal;
+Perraudin et al. (2013) extrapolate each step by a momentum. From random
+phases this takes some hundred iterations, from a good phase a few. It needs
+the whole signal, so it is no part of a stream.
 """
 
 import torch
 
+from .checks import (
+    check_integer,
+    check_lengths,
+    check_magnitude,
+    check_momentum,
+)
 from .stft import analysis, synthesis
 
-# Below this size a bin has no direction worth keeping, and its reciprocal
-# would be near the end of float32's range.
-_NOTHING = 1e-30
+# A bin below this size has no direction, and its reciprocal would be near the
+# end of float32's range.
+_SMALLEST = 1e-30
 
 
 def griffin_lim(
@@ -28,11 +34,11 @@ def griffin_lim(
 ):
     """Refine the phase of a spectrogram by fast Griffin-Lim iterations.
 
-    The update, and the meaning of `momentum`, are those of
-    ``torchaudio.functional.griffinlim``, which gives the same numbers when
-    both start from a phase of zero. Unlike there, the start can be chosen,
-    nothing is random, and the level does not matter. Differentiable, with
-    finite gradients where magnitudes are zero.
+    The update and the momentum are those of
+    ``torchaudio.functional.griffinlim``: from a phase of zero both give the
+    same numbers. Here the start can be chosen, nothing is random, and the
+    level does not matter. Differentiable any number of times, with finite
+    gradients where magnitudes are zero.
 
     Arguments
     ---------
@@ -48,12 +54,12 @@ def griffin_lim(
     momentum : float
         In [0, 1); 0 is the original algorithm.
     length : int, optional
-        Samples of the signal, if known, as in `stft.synthesis`; it is brought
-        into the range of lengths that have so many frames. Not used with
+        Samples of the signal, as in `stft.synthesis`; it is brought into the
+        range of lengths that have this number of frames. Not used with
         `lengths`.
     lengths : torch.Tensor, [batch], int, optional
-        Valid frames of each signal. A padded one is refined as it would be
-        alone; its padding comes back as zeros.
+        Valid frames of each signal. A padded signal is refined as it would
+        be alone; its padding comes back as zeros.
     pad_mode : str
         What surrounds the signal, as in `stft.analysis`.
 
@@ -78,15 +84,9 @@ def griffin_lim(
     >>> synthesis(refined, config, length=8000).shape
     torch.Size([1, 8000])
     """
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum must be in [0, 1), got {momentum}.")
-    if n_iter < 0:
-        raise ValueError(f"n_iter must not be negative, got {n_iter}.")
-    if magnitude.dim() != 3 or magnitude.shape[-1] != config.num_bins:
-        raise ValueError(
-            f"expected magnitudes [batch, time, {config.num_bins}], got shape "
-            f"{list(magnitude.shape)}."
-        )
+    check_momentum(momentum)
+    n_iter = check_integer("n_iter", n_iter)
+    magnitude = check_magnitude(magnitude, config)
     if stft is None:
         stft = magnitude.to(magnitude.dtype.to_complex())
     if stft.shape != magnitude.shape or not stft.is_complex():
@@ -95,18 +95,15 @@ def griffin_lim(
             f"{stft.dtype} of shape {list(stft.shape)}."
         )
     if lengths is not None:
-        lengths = torch.as_tensor(lengths).tolist()
-        if len(lengths) != len(magnitude):
-            raise ValueError(
-                f"expected {len(magnitude)} lengths, got {len(lengths)}."
-            )
         settings = config, n_iter, momentum, pad_mode
         rows = [
-            _refine_row(magnitude[i], stft[i], n, *settings)
-            for i, n in enumerate(lengths)
+            _refine_row(*row, *settings)
+            for row in zip(
+                magnitude, stft, check_lengths(lengths, magnitude).tolist()
+            )
         ]
         return torch.stack(rows) if rows else torch.zeros_like(stft)
-    # The shortest and the longest signal of so many frames.
+    # The shortest and the longest signal with this number of frames.
     frames = magnitude.shape[1]
     odd = config.n_fft % 2
     shortest = config.num_samples(frames) + odd
@@ -142,8 +139,8 @@ def _refine_row(magnitude, stft, frames, config, n_iter, momentum, pad_mode):
 
 
 def _direction(stft, fallback):
-    """Unit phasors of a spectrogram; the fallback where there is nothing."""
+    """Unit phasors of a spectrogram; the fallback where it is zero."""
     size = stft.abs()
-    nothing = size <= _NOTHING
-    phasor = stft / size.masked_fill(nothing, 1.0)
-    return torch.where(nothing, fallback, phasor)
+    zero = size <= _SMALLEST
+    phasor = stft / size.masked_fill(zero, 1.0)
+    return torch.where(zero, fallback, phasor)

@@ -1,16 +1,17 @@
-"""SpeechBrain's own dialect: a vocoder for text-to-speech.
+"""SpeechBrain's dialect: a vocoder for text-to-speech.
 
-`PhaseInversionVocoder` stands where SpeechBrain's HIFIGAN stands, and
-`Resynthesizer` where ``resynthesize`` does. This is the only module that
-needs speechbrain, and with it torchaudio.
+`PhaseInversionVocoder` replaces SpeechBrain's HIFIGAN, and `Resynthesizer`
+its ``resynthesize``. Only this module needs speechbrain, and with it
+torchaudio.
 """
 
 import math
-from pathlib import Path
 
 import torch
 
-from .pretrained import FOLDER
+from .checks import check_lengths, check_real, length_tensor
+from .mel.recognise import check_mel
+from .pretrained import FOLDER, find_folder
 from .resynthesizer import Resynthesizer
 
 try:
@@ -25,12 +26,15 @@ except (ImportError, OSError, RuntimeError, AttributeError) as error:
 
 __all__ = ["PhaseInversionVocoder", "Resynthesizer", "available_vocoders"]
 
+WRAPPERS = (
+    torch.nn.DataParallel,
+    torch.nn.parallel.DistributedDataParallel,
+)
 INPUTS = ("log_mel", "log_magnitude", "magnitude")
 
-# Natural logarithms of speech lie well inside: full scale has about 2 in a
-# mel band and 6 in a bin, and nobody takes logarithms of less than 1e-10.
-LOWEST = -25.0
-HIGHEST = {"log_mel": 4.0, "log_magnitude": 10.0}
+# Range of natural logarithms of magnitudes: full scale has about 6 in a bin,
+# and no convention takes logarithms of less than 1e-10.
+LOWEST, HIGHEST = -25.0, 10.0
 
 
 def available_vocoders():
@@ -49,14 +53,14 @@ def available_vocoders():
 class PhaseInversionVocoder(Pretrained):
     """Speech from the spectrograms of a text-to-speech system.
 
-    Made by `from_hparams`, of a packaged name or a folder. "mel80-22050"
-    takes what SpeechBrain's Tacotron2 and FastSpeech2 put out: 80 bands,
+    `from_hparams` builds one from a packaged name or a folder. "mel80-22050"
+    takes the output of SpeechBrain's Tacotron2 and FastSpeech2: 80 bands,
     22.05 kHz, windows of 1024 samples and hops of 256, natural logarithms.
     "linear-22050" takes the magnitudes of the same transform.
 
     T frames give ``hop_length * (T - 1)`` samples, the distance between the
-    first frame's centre and the last one's: a recording of a multiple of
-    `hop_length` keeps its length. (HIFIGAN makes ``hop_length * (T + 10)``.)
+    centres of the first and the last frame: a recording of a multiple of
+    `hop_length` keeps its length. (HIFIGAN gives ``hop_length * (T + 10)``.)
     The output is the same every time, and parameters are frozen unless
     ``freeze_params=False``.
 
@@ -64,16 +68,16 @@ class PhaseInversionVocoder(Pretrained):
     ---------
     *args : tuple
     **kwargs : dict
-        Those of ``speechbrain.inference.interfaces.Pretrained``. The
-        hyperparameters have to hold `stft`, a `StftConfig`, and `input`, one
-        of "log_mel", "log_magnitude" and "magnitude"; the modules "inverter",
-        a `SpectrogramInverter`, and for mels "front_end", which turns them
-        into magnitudes.
+        Arguments of ``speechbrain.inference.interfaces.Pretrained``. The
+        hyperparameters need `stft`, a `StftConfig`, and `input`, one of
+        "log_mel", "log_magnitude" and "magnitude"; the modules are
+        "inverter", a `SpectrogramInverter`, and for mels "front_end", which
+        turns them into magnitudes.
 
     Example
     -------
     >>> vocoder = PhaseInversionVocoder.from_hparams(source="mel80-22050")
-    >>> vocoder.decode_batch(-2 * torch.rand(2, 80, 101)).shape
+    >>> vocoder.decode_batch(2 * torch.randn(2, 80, 101) - 6).shape
     torch.Size([2, 1, 25600])
     """
 
@@ -99,7 +103,7 @@ class PhaseInversionVocoder(Pretrained):
     def from_hparams(cls, source, hparams_file="hyperparams.yaml", **kwargs):
         """Build a vocoder from a packaged name or a local folder.
 
-        Nothing is ever downloaded.
+        Nothing is downloaded, and all files are read where they lie.
 
         Arguments
         ---------
@@ -108,75 +112,76 @@ class PhaseInversionVocoder(Pretrained):
         hparams_file : str
             Name of the YAML file in it.
         **kwargs : dict
-            As in SpeechBrain: `overrides`, `run_opts`, `savedir` and so on.
-
-        Returns
-        -------
-        vocoder : PhaseInversionVocoder
+            As in SpeechBrain: `overrides`, `run_opts` and so on. `savedir`
+            is accepted and has no effect: local files need no copies, and
+            files of another model may be there.
 
         Raises
         ------
         FileNotFoundError
             If there is no such folder, or no such file in it.
         """
-        folder = FOLDER / source  # `source` itself where that is absolute
-        if not (folder / hparams_file).is_file():
-            folder = Path(source)
-        if not (folder / hparams_file).is_file():
-            missing = f"{hparams_file} in it" if folder.is_dir() else "folder"
-            raise FileNotFoundError(
-                f"{str(source)!r}: there is no such {missing}. Expected one "
-                f"of {', '.join(available_vocoders())}, or a local folder "
-                f"with {hparams_file}; nothing is downloaded."
-            )
+        kwargs.pop("savedir", None)
+        folder = find_folder(source, hparams_file, available_vocoders())
         kwargs.setdefault("fetch_config", FetchConfig(allow_network=False))
         return super().from_hparams(str(folder), hparams_file, **kwargs)
 
-    def decode_batch(self, spectrogram, mel_lens=None, hop_len=None):
+    def decode_batch(
+        self, spectrogram, mel_lens=None, hop_len=None, sample_rate=None
+    ):
         """Waveforms of a batch of spectrograms.
 
         Arguments
         ---------
         spectrogram : torch.Tensor, [batch, mels, time]
             Or [batch, freq, time], for a vocoder of linear magnitudes.
-        mel_lens : torch.Tensor or list, [batch], optional
-            Where shorter ones are padded: valid frames of each, or their
-            share of the longest, as SpeechBrain counts (floats up to 1). Each
-            gives the samples that it gives alone, then zeros. What stands in
-            the padding does not matter.
-        hop_len : int, optional
-            There for HIFIGAN's callers. Must be the vocoder's own.
+        mel_lens : torch.Tensor, numpy.ndarray or list, [batch], optional
+            Valid frames of each where shorter ones are padded, as integers,
+            or as floats up to 1, SpeechBrain's shares of the longest. Each
+            spectrogram gives the same samples as alone, then zeros; the
+            values in the padding do not matter.
+        hop_len, sample_rate : int, optional
+            In samples and Hz. They must be the vocoder's own.
 
         Returns
         -------
         waveforms : torch.Tensor, [batch, 1, hop_length * (time - 1)]
+            Where a mel spectrogram's frames are not centred on samples, as
+            HiFi-GAN's, ``hop_length * time``.
 
         Raises
         ------
         TypeError, ValueError
-            If the spectrogram is not what this vocoder was made for, as far
-            as can be told, or `mel_lens` or `hop_len` do not fit it.
+            If the spectrogram does not look like this vocoder's input, or
+            another argument does not fit it. A mel spectrogram whose values
+            are unusual gives a warning.
         """
         stft = self.hparams.stft
-        if hop_len is not None and hop_len != stft.hop_length:
-            raise ValueError(
-                f"this vocoder's hops are of {stft.hop_length} samples, got "
-                f"hop_len={hop_len!r}."
-            )
-        self._check_shape(spectrogram)
-        device = next(self.mods.parameters()).device
-        frames = spectrogram.transpose(1, 2).to(device, torch.float32)
+        for name, value, own in (
+            ("hop_len", hop_len, stft.hop_length),
+            ("sample_rate", sample_rate, stft.sample_rate),
+        ):
+            if value is not None and value != own:
+                raise ValueError(
+                    f"this vocoder's {name} is {own}, got {name}={value!r}."
+                )
+        frames = check_real(spectrogram, "the spectrogram")
+        self._check_shape(frames)
+        # A vocoder need not have parameters.
+        first = next(self.mods.parameters(), None)
+        device = self.device if first is None else first.device
+        frames = frames.transpose(1, 2).to(device, torch.float32)
         lengths = None
         if mel_lens is not None:
-            lengths = _frames(mel_lens, *frames.shape[:2]).to(device)
+            lengths = _frames(mel_lens, frames)
             steps = torch.arange(frames.shape[1], device=device)
             padding = (steps >= lengths[:, None]).unsqueeze(-1)
-            # Any valid value will do; the last frames are not touched by it.
+            # Any valid value does: the last valid frame is repeated later.
             frames = frames.masked_fill(padding, -math.inf if self._log else 0)
         self._check_values(frames)
         with torch.no_grad():
-            magnitude = self._magnitude(frames)
-            return self.mods.inverter(magnitude, lengths).unsqueeze(1)
+            waveforms = self._invert(self._magnitude(frames), lengths)
+        return waveforms.unsqueeze(1)
 
     def decode_spectrogram(self, spectrogram):
         """The waveform of one spectrogram.
@@ -190,16 +195,22 @@ class PhaseInversionVocoder(Pretrained):
         -------
         waveform : torch.Tensor, [1, hop_length * (time - 1)]
         """
-        if isinstance(spectrogram, torch.Tensor) and spectrogram.dim() != 2:
+        spectrogram = check_real(spectrogram, "the spectrogram")
+        if spectrogram.dim() != 2:
             raise ValueError(
                 "expected one spectrogram [mels, time], got shape "
                 f"{list(spectrogram.shape)}: use decode_batch for a batch."
             )
         return self.decode_batch(spectrogram[None]).squeeze(0)
 
-    def forward(self, spectrogram, mel_lens=None, hop_len=None):
-        """As `decode_batch`."""
-        return self.decode_batch(spectrogram, mel_lens, hop_len)
+    def forward(self, *args, **kwargs):
+        """The same as `decode_batch`."""
+        return self.decode_batch(*args, **kwargs)
+
+    def _module(self, name):
+        """A module, out of SpeechBrain's wrapper for several devices."""
+        module = self.mods[name]
+        return module.module if isinstance(module, WRAPPERS) else module
 
     @property
     def _log(self):
@@ -208,106 +219,107 @@ class PhaseInversionVocoder(Pretrained):
     @property
     def _bands(self):
         if self.hparams.input == "log_mel":
-            return self.mods.front_end.config.n_mels
+            return self._module("front_end").config.n_mels
         return self.hparams.stft.num_bins
 
     def _magnitude(self, frames):
         """Linear magnitudes, [batch, time, freq]."""
         if self.hparams.input == "log_mel":
-            floor = math.log(self.mods.front_end.config.floor)
-            return self.mods.front_end(frames.clamp_min(floor))[0]
+            return self._module("front_end")(frames)[0]
         return frames.exp() if self._log else frames
 
+    def _invert(self, magnitude, lengths):
+        """Waveforms, [batch, samples], wherever the frames are centred."""
+        inverter, first = self._module("inverter"), 0
+        if self.hparams.input == "log_mel":
+            first = self._module("front_end").config.first_centre
+        batch, time = magnitude.shape[:2]
+        if not (first and magnitude.numel()):
+            return inverter(magnitude, lengths)
+        # Samples before the first centre and after the last one belong to the
+        # signal: the first frame goes on before, the last one after.
+        hop, device = self.hparams.stft.hop_length, magnitude.device
+        more = -(-first // hop)
+        if lengths is None:
+            lengths = torch.full((batch,), time, device=device)
+        index = torch.arange(time + 2 * more, device=device) - more
+        index = index.minimum(lengths[:, None] - 1).clamp_min(0)
+        index = index.unsqueeze(-1).expand(-1, -1, magnitude.shape[2])
+        magnitude = magnitude.gather(1, index)
+        waveforms = inverter(magnitude, lengths + 2 * more)
+        waveforms = waveforms[:, more * hop - first :]
+        samples = hop * (lengths - 1) + 2 * first
+        samples = samples.masked_fill(lengths == 0, 0).unsqueeze(1)
+        waveforms = waveforms[:, : hop * (time - 1) + 2 * first]
+        steps = torch.arange(waveforms.shape[1], device=device)
+        return waveforms.masked_fill(steps >= samples, 0)
+
     def _check_shape(self, spectrogram):
-        """An error that helps unless it is [batch, bands, time], real."""
-        if not isinstance(spectrogram, torch.Tensor):
-            raise TypeError(
-                f"expected a torch.Tensor, got {type(spectrogram).__name__}."
-            )
-        if spectrogram.is_complex():
-            raise TypeError(
-                "expected a real spectrogram, got a complex one: take its "
-                ".abs()."
-            )
+        """An error that helps unless it is [batch, bands, time]."""
         bands, shape = self._bands, list(spectrogram.shape)
         if len(shape) == 3 and shape[1] == bands:
             return
-        message = (
-            f"expected {self.hparams.input} [batch, {bands}, time], got shape "
-            f"{shape}."
-        )
+        bins = self.hparams.stft.num_bins
+        hint = "The spectrogram has to be that of the training."
         if len(shape) == 2:
-            message += " Use decode_spectrogram for a single one."
+            hint = "Use decode_spectrogram for a single one."
         elif len(shape) == 3 and shape[2] == bands:
-            message += " Time and frequency look swapped: .transpose(1, 2)."
-        elif len(shape) == 3 and shape[1] == self.hparams.stft.num_bins:
-            message += (
-                " These look like linear magnitudes: from_hparams("
-                "source='linear-22050') takes them."
-            )
-        elif len(shape) == 3 and bands == self.hparams.stft.num_bins:
-            message += (
-                " For a mel spectrogram, from_hparams(source='mel80-22050') "
-                "takes one of 80 bands."
-            )
-        else:
-            message += " The spectrogram has to be that of the training."
-        raise ValueError(message)
+            hint = "Time and frequency look swapped: .transpose(1, 2)."
+        elif len(shape) == 3 and bins in (bands, shape[1]):
+            kind, name = "linear magnitudes", "linear-22050"
+            if bands == bins:
+                kind, name = "80 mel bands", "mel80-22050"
+            hint = f"from_hparams(source={name!r}) takes {kind}."
+        raise ValueError(
+            f"expected {self.hparams.input} [batch, {bands}, time], got shape "
+            f"{shape}. {hint}"
+        )
 
     def _check_values(self, frames):
-        """An error that helps where the values cannot be what they should."""
+        """An error that helps where the values are not those of the input."""
         if not frames.numel():
             return
         kind = self.hparams.input
+        if kind == "log_mel":
+            check_mel(frames, self._module("front_end").config)
+            return
         low, high = (x.item() for x in torch.aminmax(frames))
         if math.isnan(low) or high == math.inf:
             raise ValueError("the spectrogram holds NaN or infinite values.")
-        if not self._log:
-            if low < 0:
-                raise ValueError(
-                    f"magnitudes must not be negative, got {low:g}. For "
-                    "natural logarithms: from_hparams(..., overrides="
-                    "{'input': 'log_magnitude'})."
-                )
-            return
-        # Logarithms of zero are taken as they are meant.
+        if kind == "magnitude" and low < 0:
+            raise ValueError(
+                f"magnitudes must not be negative, got {low:g}. For natural "
+                "logarithms: from_hparams(..., overrides={'input': "
+                "'log_magnitude'})."
+            )
+        # The logarithm of zero is allowed.
         low = frames.masked_fill(frames == -math.inf, 0).min().item()
-        if low < LOWEST or high > HIGHEST[kind]:
+        if kind == "log_magnitude" and (low < LOWEST or high > HIGHEST):
             raise ValueError(
-                f"expected {kind}, natural logarithms of magnitudes, got "
-                f"values from {low:g} to {high:g}, which look like decibels, "
-                "powers, normalised features or no logarithms at all."
+                "expected natural logarithms of magnitudes, got values from "
+                f"{low:g} to {high:g}, which look like decibels, powers, or "
+                "no logarithms at all."
             )
-        if low >= 0 and high > 0:
+        if kind == "log_magnitude" and low >= 0 and high > 0:
             raise ValueError(
-                f"expected {kind}, natural logarithms of magnitudes, most of "
-                f"them negative, got {low:g} to {high:g}. Without a "
-                "logarithm? Then pass spectrogram.clamp_min(1e-5).log()."
+                "expected natural logarithms of magnitudes, most of them "
+                f"negative, got {low:g} to {high:g}. Without a logarithm? "
+                "Then pass spectrogram.clamp_min(1e-5).log()."
             )
 
 
-def _frames(mel_lens, batch, time):
-    """Valid frames of each, [batch], int64, from either way to count."""
-    lengths = torch.as_tensor(mel_lens).detach().cpu()
-    if lengths.shape != (batch,):
-        raise ValueError(
-            f"expected mel_lens of {batch} utterances, got shape "
-            f"{list(lengths.shape)}."
-        )
-    if lengths.is_floating_point():
-        lengths = lengths.double()
-        if ((lengths >= 0) & (lengths <= 1)).all():
-            lengths = lengths * time
-        elif (lengths != lengths.round()).any():
+def _frames(mel_lens, frames):
+    """Valid frames of each, [batch], int64, from counts or shares."""
+    mel_lens = length_tensor(mel_lens)
+    if mel_lens.is_floating_point() and mel_lens.shape == frames.shape[:1]:
+        mel_lens = mel_lens.double()
+        if ((mel_lens >= 0) & (mel_lens <= 1)).all():
+            mel_lens = (mel_lens * frames.shape[1]).round()
+        if (mel_lens != mel_lens.round()).any():
             raise ValueError(
                 "mel_lens must be numbers of frames, or shares up to 1 of the "
-                f"longest, got {lengths.tolist()}."
+                f"longest, got {mel_lens.tolist()}."
             )
-        lengths = lengths.round()
-    lengths = lengths.long()
-    if ((lengths < 0) | (lengths > time)).any():
-        raise ValueError(
-            f"mel_lens must lie in [0, {time}], the number of frames, got "
-            f"{lengths.tolist()}."
-        )
-    return lengths
+        # NaN is refused above, and beyond int64 nothing is a length.
+        mel_lens = mel_lens.clamp(-1, 1e9).long()
+    return check_lengths(mel_lens, frames)

@@ -256,7 +256,7 @@ class SpectrogramInverter(torch.nn.Module):
         """Overlap-add and phasors of whole spectrograms, block by block."""
         if magnitude.numel() == 0:
             signal = magnitude.new_zeros(len(magnitude), 0)
-            return signal, magnitude.unsqueeze(-1).expand(-1, -1, -1, 2)
+            return signal, magnitude.new_zeros(*magnitude.shape, 2)
         if lengths is not None:
             # The end of a stream repeats its last frame; so does padding.
             steps = torch.arange(magnitude.shape[1], device=magnitude.device)
@@ -337,10 +337,10 @@ class SpectrogramInverter(torch.nn.Module):
                 None, level, before, quiet, *overlap, 0, self.signature
             )
         new = logs
-        if state.estimator is None:
+        shift = self.estimator.schedule.delay - self.schedule.delay
+        if state.estimator is None and shift:
             # Where the look-ahead frame goes out at once, the estimator
             # begins that much earlier.
-            shift = self.estimator.schedule.delay - self.schedule.delay
             new = torch.cat([logs[:, :1].expand(-1, shift, -1), logs], dim=1)
         estimates, estimator = self.estimator(new, state.estimator)
         sizes = torch.cat([state.sizes, magnitude], dim=1)

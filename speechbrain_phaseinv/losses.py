@@ -1,8 +1,8 @@
 """Training objectives: on the derivatives, and through the inverter.
 
-Neither sees absolute phases. What is heard is whether the resynthesised
-waveform has the magnitudes it was asked for, and `magnitude_loss` measures
-that; `derivative_loss` is the quick start that leads there.
+Neither depends on absolute phases. `magnitude_loss` measures how well the
+resynthesised waveform has the wanted magnitudes, which is what a listener
+hears; `derivative_loss` is a quick start for it.
 """
 
 from typing import NamedTuple
@@ -11,13 +11,16 @@ import torch
 
 from .stft import analysis
 
+# Relative power below which an error no longer counts.
+NEGLIGIBLE = 1e-5
+
 
 def derivative_loss(predicted, target, weight):
-    """One less the cosine of the error, per derivative, weighted.
+    """One minus the cosine of the error, per derivative, weighted.
 
     The negative log-likelihood of a von Mises distribution up to constants:
     periodic, so no wrapping is needed, and bounded, so that the bins next to
-    a zero of the STFT, where the phase is anything, do not dominate.
+    a zero of the STFT, where the phase is arbitrary, do not dominate.
 
     Arguments
     ---------
@@ -31,7 +34,7 @@ def derivative_loss(predicted, target, weight):
     Returns
     -------
     time, frequency : torch.Tensor, scalar
-        Weighted means; that over frequency leaves bin 0 out.
+        Weighted means; bin 0 does not count in `frequency`.
 
     Example
     -------
@@ -49,7 +52,7 @@ def derivative_loss(predicted, target, weight):
 
 
 class MagnitudeLoss(NamedTuple):
-    """How far the magnitudes of two signals are apart.
+    """Distance between the magnitudes of two signals.
 
     Attributes
     ----------
@@ -79,21 +82,21 @@ def magnitude_loss(
     Arguments
     ---------
     waveform, target : torch.Tensor, [batch, samples]
-        What was made, and what it should sound like.
+        A reconstruction, and the signal that it should sound like.
     config : StftConfig
         The transform in which they are compared.
     level : torch.Tensor, [batch], optional
-        Root mean square of what the target is a part of. The convergence is
-        relative to this level, and 25 dB below it nothing is left to gain:
-        otherwise a pause would weigh as much as a vowel. Default: the
-        target's own.
+        Root mean square of the recording that the target is a part of. The
+        convergence is relative to this level, and errors 25 dB below it no
+        longer count: otherwise a pause would weigh as much as a vowel.
+        Default: the target's own.
     power : float
         Compression of the magnitudes, near that of loudness.
     margin : int
         Samples to leave out at both ends.
     convergence_density, compressed_density : float
-        Exponent of `critical_band_density`, the weight of each bin: 1 weighs
-        as the ear does, 0 all bins alike.
+        Exponent of `critical_band_density`, the weight of each bin: 1 for
+        the ear's weights, 0 for equal weights.
 
     Returns
     -------
@@ -119,29 +122,24 @@ def magnitude_loss(
             f"a margin of {margin} frames at both ends leaves nothing of "
             f"{waveform.shape[1]} samples."
         )
-    made = _magnitude(waveform, config, scale, margin)
-    wanted = _magnitude(target, config, scale, margin)
-    density = critical_band_density(config).to(made)
+    magnitude, wanted = (
+        _magnitude(x, config, scale, margin) for x in (waveform, target)
+    )
+    density = critical_band_density(config).to(magnitude)
     weight = density**convergence_density
-    error = (weight * (made - wanted).square()).mean((1, 2))
-    convergence = (error + QUIET).log().mean() / 2
+    error = (weight * (magnitude - wanted).square()).mean((1, 2))
+    convergence = (error + NEGLIGIBLE).log().mean() / 2
     weight = density**compressed_density
-    made, wanted = made.pow(power), wanted.pow(power)
-    error = (weight * (made - wanted).abs()).mean()
-    compressed = error / (weight * wanted).mean()
-    return MagnitudeLoss(convergence, compressed)
+    magnitude, wanted = magnitude.pow(power), wanted.pow(power)
+    error = (weight * (magnitude - wanted).abs()).mean()
+    return MagnitudeLoss(convergence, error / (weight * wanted).mean())
 
 
 def critical_band_density(config):
     """Critical bands per bin, relative to their mean over the bins.
 
-    What PESQ hears of an inversion's errors lies almost entirely below
-    700 Hz, where a critical band is as narrow as a few bins.
-
-    Arguments
-    ---------
-    config : StftConfig
-        The transform.
+    The errors of an inversion that PESQ notices lie almost entirely below
+    700 Hz, where a critical band is a few bins wide.
 
     Returns
     -------
@@ -156,14 +154,10 @@ def critical_band_density(config):
     >>> density[0] / density[-1]  # 1700 Hz at 8 kHz, 100 at 0
     tensor(17.0566)
     """
-    kilohertz = torch.arange(config.num_bins) * config.sample_rate
-    kilohertz = kilohertz / (1000 * config.n_fft)
+    bins = torch.arange(config.num_bins, device="cpu")
+    kilohertz = bins * config.sample_rate / (1000 * config.n_fft)
     bandwidth = 25 + 75 * (1 + 1.4 * kilohertz.square()) ** 0.69
     return bandwidth.reciprocal() / bandwidth.reciprocal().mean()
-
-
-# Relative power of an error that does not matter any more.
-QUIET = 1e-5
 
 
 def _magnitude(waveform, config, scale, margin):

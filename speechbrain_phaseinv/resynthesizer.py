@@ -1,47 +1,47 @@
 """The last step of a spectral enhancer: magnitudes and a noisy recording.
 
-SpeechBrain's enhancers estimate a magnitude, and call ``resynth(magnitude,
-noisy)`` for the waveform. Their own `resynthesize` takes the phase of the
-noisy recording as it is. `Resynthesizer` takes its place, with three choices:
-that phase, the phase that the magnitudes imply, or both.
-`noisy_phase` says how.
+SpeechBrain's enhancers estimate a magnitude and call ``resynth(magnitude,
+noisy)`` for the waveform. Their own `resynthesize` uses the phase of the
+noisy recording. `Resynthesizer` replaces it, with three choices: the noisy
+phase, the phase that the magnitudes imply, or both (see `noisy_phase`).
 """
 
 import torch
 
+from .checks import check_magnitude, check_real
 from .config import StftConfig
 from .inversion import SpectrogramInverter
 from .noisy_phase import invert_towards, signal_to_noise
 from .stft import analysis, synthesis
 
 # Weight of the noisy phase relative to the anchor to the frame before, where
-# the ratio of `signal_to_noise` is 1. Chosen on validation speech.
+# `signal_to_noise` is 1. Chosen on validation speech.
 TRUST = 5.0
 
 PHASES = ("model", "noisy", "both")
 
 
 class Resynthesizer(torch.nn.Module):
-    """Waveform from enhanced magnitudes, in the place of `resynthesize`.
+    """Waveform from enhanced magnitudes; replaces SpeechBrain's `resynthesize`.
 
-    In SpeechBrain's YAML, one line takes the place of another::
+    In SpeechBrain's YAML, one entry replaces another::
 
         resynth: !new:speechbrain_phaseinv.inference.Resynthesizer
             stft: !ref <compute_stft>
 
     and with an enhancer already loaded, ``enhancer.hparams.resynth =
     Resynthesizer(enhancer.hparams.compute_stft)``. The magnitudes are linear:
-    a power spectrogram cannot be told from them, and sounds wrong.
+    a power spectrogram cannot be recognised, and sounds wrong.
 
     Arguments
     ---------
     stft : StftConfig or speechbrain.processing.features.STFT
         The transform that the magnitudes come from.
     phase : str
-        "model": what the magnitudes imply; of the recording only its length
-        counts. "noisy": the recording's phase, as SpeechBrain does. "both":
-        what the magnitudes imply, drawn to the recording's phase where the
-        enhancer left most of it.
+        "model": the phase that the magnitudes imply; only the recording's
+        length counts. "noisy": the recording's phase, as in SpeechBrain.
+        "both": the phase that the magnitudes imply, drawn to the recording's
+        phase where the enhancer left most of it.
     normalize_wavs : bool
         Scale each waveform to a peak of 1, as SpeechBrain does.
     lookahead : int
@@ -49,14 +49,14 @@ class Resynthesizer(torch.nn.Module):
     estimator : str or torch.nn.Module
         See `SpectrogramInverter`.
     trust : float
-        Weight of the noisy phase with "both". Refinement, where the weights
-        are made for it, comes after that.
+        Weight of the noisy phase with "both", finite and not negative.
+        Refinement comes after it, where the weights are trained for it.
 
     Raises
     ------
     TypeError, ValueError
-        If `stft` is no transform, or one that cannot be followed, such as
-        one with ``center=False``; if `phase` or `trust` is none.
+        If `stft` is no transform, or has frames that are not centred, or if
+        `phase` or `trust` is out of its range.
 
     Example
     -------
@@ -113,25 +113,21 @@ class Resynthesizer(torch.nn.Module):
         Raises
         ------
         TypeError, ValueError
-            If the two do not belong together, or hold no magnitudes and no
-            recordings; the message says what was expected.
+            If the two do not belong together, or their values are no
+            magnitudes and no recordings.
         """
-        self._check(magnitude, noisy)
+        magnitude, noisy = self._check(magnitude, noisy)
         # SpeechBrain moves modules to a device, but not what is in hparams.
         self.inverter.to(magnitude.device)
         with torch.autocast(magnitude.device.type, enabled=False):
-            if magnitude.dtype not in (torch.float32, torch.float64):
-                magnitude = magnitude.float()
-            magnitude = self.gain * magnitude
-            noisy = noisy.to(magnitude)
-            waveform = self._waveform(magnitude, noisy)
+            waveform = self._waveform(self.gain * magnitude, noisy)
         if self.normalize_wavs and waveform.numel():
             peak = waveform.abs().amax(1, keepdim=True)
             waveform = waveform / (peak + 1e-14)
         return waveform
 
     def _waveform(self, magnitude, noisy):
-        """The magnitudes with the phase that was asked for."""
+        """The magnitudes with the chosen phase."""
         config, length = self.inverter.config, noisy.shape[1]
         if self.phase == "model":
             return self.inverter(magnitude, length=length)
@@ -148,48 +144,34 @@ class Resynthesizer(torch.nn.Module):
         )
 
     def _check(self, magnitude, noisy):
-        """Refuse what does not belong together."""
-        for name, x in (("magnitude", magnitude), ("noisy", noisy)):
-            if not isinstance(x, torch.Tensor):
-                raise TypeError(
-                    f"expected {name} as a torch.Tensor, got "
-                    f"{type(x).__name__}."
-                )
-            if x.is_complex():
-                raise TypeError(f"expected a real {name}, got {x.dtype}.")
+        """Refuse magnitudes and recordings that do not belong together."""
         config = self.inverter.config
+        magnitude = check_magnitude(magnitude, config)
+        noisy = check_real(noisy, "noisy recordings").to(magnitude)
         if noisy.dim() != 2:
             raise ValueError(
                 "expected noisy recordings [batch, samples], got shape "
                 f"{list(noisy.shape)}."
             )
-        wanted = [len(noisy), config.num_frames(noisy.shape[1])]
-        wanted.append(config.num_bins)
-        if list(magnitude.shape) != wanted:
+        expected = [len(noisy), config.num_frames(noisy.shape[1])]
+        if list(magnitude.shape[:2]) != expected:
             raise ValueError(
                 f"recordings {list(noisy.shape)} have magnitudes [batch, "
-                f"time, freq] = {wanted} with {config}, got shape "
-                f"{list(magnitude.shape)}."
+                f"time, freq] = {[*expected, config.num_bins]} with {config}, "
+                f"got shape {list(magnitude.shape)}."
             )
-        if magnitude.numel():
-            low, high = torch.aminmax(magnitude.detach())
-            if not (low >= 0 and high < float("inf")):
-                raise ValueError(
-                    "magnitudes must be finite and not negative, got values "
-                    f"from {low.item():g} to {high.item():g}. A mask may need "
-                    ".clamp(min=0)."
-                )
         if not torch.isfinite(noisy).all():
             raise ValueError("the noisy recordings hold NaN or infinity.")
+        return magnitude, noisy
 
 
 def describe(stft):
-    """What has to be known of a transform.
+    """The package's description of a transform.
 
     Arguments
     ---------
     stft : StftConfig or speechbrain.processing.features.STFT
-        The latter is known by its attributes, lengths in samples.
+        SpeechBrain's has lengths in samples as attributes.
 
     Returns
     -------
@@ -198,7 +180,17 @@ def describe(stft):
     pad_mode : str
         What surrounds a signal, see `analysis`.
     gain : float
-        Times this, magnitudes are those of `analysis`.
+        Factor from the transform's magnitudes to those of `analysis`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `stft` is no transform, or one that cannot be followed.
+
+    Example
+    -------
+    >>> describe(StftConfig(16000, 512))[1:]
+    ('reflect', 1.0)
     """
     if isinstance(stft, StftConfig):
         return stft, "reflect", 1.0
@@ -209,15 +201,19 @@ def describe(stft):
             "expected a StftConfig or a speechbrain.processing.features.STFT, "
             f"got {stft!r}, which has no {', '.join(missing)}."
         )
-    if not getattr(stft, "center", True):
+    for option, advice in (
+        ("center", "its frames are not centred on samples"),
+        ("onesided", "only the lower half of its bins is used here"),
+    ):
+        if not getattr(stft, option, True):
+            raise ValueError(
+                f"an STFT with {option}=False is not supported: {advice}. "
+                f"Make compute_stft with {option}=True."
+            )
+    if getattr(stft.window, "is_meta", False):
         raise ValueError(
-            "an STFT with center=False is not supported: its frames are not "
-            "centred on samples. Make compute_stft with center=True."
-        )
-    if not getattr(stft, "onesided", True):
-        raise ValueError(
-            "a two-sided STFT is not supported: make compute_stft with "
-            "onesided=True."
+            "the window of this STFT is on the device meta, without samples. "
+            "Build compute_stft on a device that holds values."
         )
     config = StftConfig(*(getattr(stft, name) for name in names))
     gain = stft.n_fft**0.5 if getattr(stft, "normalized_stft", False) else 1.0

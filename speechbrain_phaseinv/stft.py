@@ -4,12 +4,10 @@ Both ends follow a `StftConfig`. What a stream remembers goes in and comes out
 of each step, and whole signals are streams of one step.
 """
 
-from functools import lru_cache
-
 import torch
 
 from .checks import check_lengths
-from .config import StftConfig, steady_envelope
+from .config import StftConfig, constant, steady_envelope
 
 __all__ = [
     "StftConfig",
@@ -270,7 +268,7 @@ def sum_of_squares(config, first, count, ends=None, dtype=torch.float32):
         rows = torch.arange(first, first + count).clamp_max(len(table) - 1)
         return table[rows].unsqueeze(0)
     table = _blocks(config).to(ends.device)
-    hops = torch.arange(first, first + count, device=ends.device)
+    hops = first + torch.arange(count, device=ends.device)
     total = 0
     for r in reversed(range(len(table))):
         frame = hops - r
@@ -287,13 +285,12 @@ def _blocks(config):
     return squares.reshape(-1, config.hop_length)
 
 
-@lru_cache(maxsize=64)
+@constant
 def _table(config, dtype):
     """The sum of squares at the start of a stream, until it is steady."""
-    with torch.inference_mode(False):
-        count = len(_blocks(config))
-        never = torch.tensor([count + 1])
-        return sum_of_squares(config, 0, count, never, dtype)[0]
+    count = len(_blocks(config))
+    never = torch.tensor([count + 1])
+    return sum_of_squares(config, 0, count, never, dtype)[0]
 
 
 def uncentred_analysis(padded, config):
@@ -329,7 +326,7 @@ def _overlap_add(frames, hop):
     return total.flatten(1)[:, :length]
 
 
-@lru_cache(maxsize=64)
+@constant
 def _envelope_floor(config):
     """Where the division stops."""
     return ENVELOPE_FLOOR * float(steady_envelope(config).max())

@@ -1,15 +1,17 @@
-"""In the place of `torchaudio.transforms.GriffinLim`, in its own dialect.
+"""A drop-in for `torchaudio.transforms.GriffinLim`.
 
-Here, and only here, axes are torchaudio's: [..., freq, time].
+This is the only module whose axes are torchaudio's: [..., freq, time].
 """
 
-import operator
+import math
 
 import torch
 
+from .checks import check_integer, check_momentum, check_real, explain_bins
+from .config import MOST_FFT, StftConfig
 from .griffinlim import griffin_lim
 from .inversion import SpectrogramInverter
-from .stft import StftConfig, synthesis
+from .stft import synthesis
 
 
 class PhaseInversion(torch.nn.Module):
@@ -17,9 +19,9 @@ class PhaseInversion(torch.nn.Module):
 
     The input is what ``torchaudio.transforms.Spectrogram`` makes with the
     same arguments: centred frames, one-sided, not normalised, and a *power*
-    spectrogram unless `power` says otherwise. Where GriffinLim starts from
-    random phases and iterates over the whole signal, this predicts the phase
-    in one deterministic pass; iterations may follow.
+    spectrogram unless `power` says otherwise. GriffinLim starts from random
+    phases and iterates over the whole signal; this transform predicts the
+    phase in one deterministic pass, and iterations may follow.
 
     Arguments
     ---------
@@ -45,7 +47,7 @@ class PhaseInversion(torch.nn.Module):
     rand_init : bool, optional
         Accepted, and without effect: nothing here is random.
     lookahead : int, optional
-        0 or 1: the frames that a frame waits for, were it a stream.
+        0 or 1: frames that a frame waits for.
     estimator : str or torch.nn.Module, optional
         "auto", "network" or "gradient", as in `SpectrogramInverter`.
 
@@ -83,28 +85,28 @@ class PhaseInversion(torch.nn.Module):
         estimator="auto",
     ):
         super().__init__()
-        if not 0 <= momentum < 1:
-            raise ValueError(f"momentum must be in [0, 1), got {momentum}.")
         if not power > 0:
             raise ValueError(f"power must be positive, got {power}.")
-        if win_length is None:
-            win_length = n_fft
-        if hop_length is None:
-            hop_length = win_length // 2
-        window = window_fn(win_length, **(wkwargs or {}))
-        # Neither the phase nor a network knows hertz: any rate will do.
+        win_length = n_fft if win_length is None else win_length
+        win_length = check_integer("win_length", win_length, 1, MOST_FFT)
+        hop_length = win_length // 2 if hop_length is None else hop_length
+        with torch.device("cpu"):  # a window on "meta" has no samples
+            window = window_fn(win_length, **(wkwargs or {}))
+        # Neither the phase nor a network depends on the sampling rate.
         config = StftConfig(16000, n_fft, win_length, hop_length, window)
-        self.n_iter = _natural("n_iter", n_iter)
         self.n_fft, self.win_length = config.n_fft, config.win_length
         self.hop_length, self.rand_init = config.hop_length, rand_init
-        self.length = None if length is None else _natural("length", length)
+        self.n_iter = check_integer("n_iter", n_iter)
+        self.length = length
+        if length is not None:
+            self.length = check_integer("length", length)
         self.power = power
-        self.momentum = momentum
+        self.momentum = check_momentum(momentum)
         self.inverter = SpectrogramInverter(config, lookahead, estimator)
-        # So that checkpoints of GriffinLim load: their window is not read,
-        # and the weights that they lack stay as they are.
-        self.register_buffer("window", window)
-        self.register_load_state_dict_pre_hook(_keep_what_is_missing)
+        # Checkpoints of GriffinLim load: their window is not read, and the
+        # weights that they lack stay as they are.
+        self.register_buffer("window", window.to(torch.get_default_device()))
+        self.register_load_state_dict_pre_hook(_complete_checkpoint)
 
     def forward(self, specgram):
         """Invert a spectrogram.
@@ -128,32 +130,18 @@ class PhaseInversion(torch.nn.Module):
             If it is negative or not finite, or has another number of bins.
         """
         config = self.inverter.config
-        if not isinstance(specgram, torch.Tensor):
-            raise TypeError(
-                f"expected a torch.Tensor, got {type(specgram).__name__}."
-            )
-        if specgram.is_complex():
-            raise TypeError(
-                "expected a real spectrogram, got a complex one: pass its "
-                ".abs(), with power=1."
-            )
-        if specgram.dim() < 2 or specgram.shape[-2] != config.num_bins:
+        magnitude = check_real(specgram, "spectrograms [..., freq, time]")
+        shape = list(magnitude.shape)
+        if len(shape) < 2 or shape[-2] != config.num_bins:
+            hint = explain_bins(shape[-2]) if len(shape) > 1 else ""
             raise ValueError(
                 f"expected a spectrogram [..., freq, time] with freq = n_fft "
-                f"// 2 + 1 = {config.num_bins}, got shape "
-                f"{list(specgram.shape)}. A mel spectrogram has to be turned "
-                "into a linear one first."
+                f"// 2 + 1 = {config.num_bins}, got shape {shape}.{hint}"
             )
-        dtype = specgram.dtype
-        if not dtype.is_floating_point:
-            dtype = torch.float32
-        if dtype != torch.float64:
-            specgram = specgram.to(torch.float32)
-        with torch.autocast(specgram.device.type, enabled=False):
-            lead, frames = specgram.shape[:-2], specgram.shape[-1]
-            count = lead.numel()
-            magnitude = _root(specgram, self.power)
-            magnitude = magnitude.reshape(count, config.num_bins, frames)
+        *lead, bins, frames = shape
+        with torch.autocast(magnitude.device.type, enabled=False):
+            magnitude = _root(magnitude, self.power)
+            magnitude = magnitude.reshape(math.prod(lead), bins, frames)
             magnitude = magnitude.transpose(1, 2)
             if self.n_iter:
                 stft = griffin_lim(
@@ -167,7 +155,9 @@ class PhaseInversion(torch.nn.Module):
                 waveform = synthesis(stft, config, self.length)
             else:
                 waveform = self.inverter(magnitude, length=self.length)
-        return waveform.reshape(*lead, waveform.shape[-1]).to(dtype)
+        waveform = waveform.reshape(*lead, waveform.shape[-1])
+        floating = specgram.is_floating_point()
+        return waveform.to(specgram.dtype if floating else torch.float32)
 
 
 def phase_inversion(
@@ -182,17 +172,15 @@ def phase_inversion(
     length=None,
     rand_init=True,
 ):
-    """As `PhaseInversion`, with ``torchaudio.functional.griffinlim``'s order.
+    """`PhaseInversion`, called as ``torchaudio.functional.griffinlim`` is.
 
-    Builds the transform anew at every call; keep a `PhaseInversion` where
-    that counts.
+    Every call builds the transform anew; keep a `PhaseInversion` where time
+    counts.
 
     Arguments
     ---------
     specgram : torch.Tensor, [..., freq, time]
-        Spectrogram.
     window : torch.Tensor, [win_length]
-        Window.
     n_fft, hop_length, win_length, power, n_iter, momentum, length, rand_init
         As in `PhaseInversion`.
 
@@ -220,8 +208,8 @@ def phase_inversion(
     return transform(specgram)
 
 
-def _keep_what_is_missing(module, state_dict, prefix, *_):
-    """Complete a checkpoint by what the module has."""
+def _complete_checkpoint(module, state_dict, prefix, *_):
+    """Add what the module has and the checkpoint lacks."""
     for name, value in module.state_dict(prefix=prefix).items():
         state_dict.setdefault(name, value)
 
@@ -231,17 +219,6 @@ def _root(specgram, power):
     if power == 1:
         return specgram
     # Negative values and NaN are let through, for the inverter to refuse.
-    nothing = specgram == 0
-    magnitude = specgram.masked_fill(nothing, 1).abs().pow(1 / power)
-    return torch.where(nothing, 0, magnitude * specgram.sign())
-
-
-def _natural(name, value):
-    """A non-negative integer."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}.") from None
-    if number < 0:
-        raise ValueError(f"{name} must not be negative, got {number}.")
-    return number
+    zero = specgram == 0
+    magnitude = specgram.masked_fill(zero, 1).abs().pow(1 / power)
+    return torch.where(zero, 0, magnitude * specgram.sign())

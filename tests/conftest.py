@@ -5,8 +5,40 @@ import math
 import pytest
 import torch
 
-from speechbrain_phaseinv import SpectrogramInverter
+from speechbrain_phaseinv import SpectrogramInverter, StftConfig, analysis
+from speechbrain_phaseinv.estimation import Schedule
 from speechbrain_phaseinv.estimation.network import PhaseDerivativeNet
+
+CONFIG = StftConfig(16000, 512, hop_length=128)
+
+# Small transforms of every kind, on which the definition is fast.
+SMALL_CONFIGS = [
+    StftConfig(16000, 64, hop_length=16),
+    StftConfig(16000, 64, hop_length=32, window="hamming"),
+    StftConfig(16000, 64, 48, 20),
+    StftConfig(16000, 63, 51, 10),
+    StftConfig(16000, 64, 63, 16),
+    StftConfig(16000, 8, hop_length=8, window="rectangular"),
+]
+small_configs = pytest.mark.parametrize("config", SMALL_CONFIGS, ids=str)
+
+# Stride, look-ahead and offsets: one frame after the other; with a look-ahead
+# frame, waited for or emitted at once; two at a time; and once more.
+SCHEDULES = [
+    Schedule(1, 0, (0,)),
+    Schedule(1, 1, (0,)),
+    Schedule(1, 1, (0, 1)),
+    Schedule(1, 0, (-1, 0)),
+    Schedule(2, 0, (0, 1)),
+    Schedule(1, 1, (-1, 0, 1)),
+    Schedule(1, 0, (-2, -1, 0)),
+    Schedule(2, 0, (-1, 0, 1)),
+]
+schedules = pytest.mark.parametrize(
+    "schedule",
+    SCHEDULES,
+    ids=lambda x: f"{x.stride}, {x.lookahead}, {x.offsets}",
+)
 
 
 def synthetic_speech(seconds=1.0, sample_rate=16000, seed=0):
@@ -32,6 +64,21 @@ def speech():
     return synthetic_speech()
 
 
+def magnitudes(batch=1, seconds=1.0, config=CONFIG):
+    """Of synthetic speech, another in each member, [batch, time, freq]."""
+    x = torch.cat([synthetic_speech(seconds, seed=i) for i in range(batch)])
+    return analysis(x.float(), config).abs()
+
+
+def noise_phasors(config, frames, seed=0):
+    """A noise's magnitudes and centre-referred phasors, [1, frames, freq]."""
+    torch.manual_seed(seed)
+    samples = config.hop_length * (frames + 8)
+    stft = analysis(torch.randn(1, samples, dtype=torch.double), config)
+    phasors = stft / stft.abs() * config.centre_phasor(stft.dtype)
+    return stft.abs()[:, 4 : 4 + frames], phasors[:, 4 : 4 + frames]
+
+
 # The operating points of the package, by name.
 KINDS = (
     "gradient-0",
@@ -45,11 +92,13 @@ KINDS = (
 )
 
 
-def make_inverter(kind, config):
+def make_inverter(kind, config, backend="auto"):
     """An inverter; a network's weights are random, but not harmless."""
     lookahead = 0 if kind.endswith("0") else 1
     if kind.startswith("gradient"):
-        return SpectrogramInverter(config, lookahead, "gradient")
+        return SpectrogramInverter(
+            config, lookahead, "gradient", backend=backend
+        )
     refined, again = kind.startswith("refined"), kind == "refined-again"
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -63,4 +112,6 @@ def make_inverter(kind, config):
         )
         for parameter in network.requires_grad_(False).parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    return SpectrogramInverter(config, lookahead, estimator=network.eval())
+    return SpectrogramInverter(
+        config, lookahead, estimator=network.eval(), backend=backend
+    )

@@ -1,18 +1,32 @@
 """Facts about files: what is read, what is refused, what is left behind."""
 
+import os
+import struct
+import subprocess
+import sys
+import warnings
+
 import numpy as np
 import pytest
 import soundfile
 
 from speechbrain_phaseinv.audio import (
+    AudioReader,
+    AudioWriter,
     check_subtype,
     kept_subtype,
     read_audio,
-    read_magnitude,
     replacing,
     resample,
     write_audio,
 )
+from speechbrain_phaseinv.cli.arrays import as_magnitude, open_magnitude
+
+
+def read_magnitude(path, n_fft=None, power=1.0):
+    """Magnitudes of a whole file."""
+    array, n_fft = open_magnitude(path, n_fft)
+    return as_magnitude(path, array, power), n_fft
 
 
 def tone(samples=800, channels=2):
@@ -195,3 +209,124 @@ def test_other_files_are_no_arrays(tmp_path):
         read_magnitude(tmp_path / "x.npz")
     with pytest.raises(FileNotFoundError, match="no such file"):
         read_magnitude(tmp_path / "y.npy")
+
+
+@pytest.mark.parametrize(
+    "name, subtype",
+    [
+        ("x.wav", "GSM610"),
+        ("x.aiff", "GSM610"),
+        ("x.au", "G721_32"),
+        ("x.au", "G723_24"),
+        ("x.au", "G723_40"),
+    ],
+)
+def test_formats_without_an_index_are_read_in_sequence(tmp_path, name, subtype):
+    samples = 70000  # more than a block
+    x = 0.3 * np.sin(0.1 * np.arange(samples))
+    soundfile.write(tmp_path / name, x, 8000, subtype)
+    waveform, rate, found = read_audio(tmp_path / name)
+    assert (rate, found) == (8000, subtype)
+    # These codecs work on blocks of samples; the last one is filled up.
+    assert 0 <= waveform.shape[1] - samples < 640
+    assert np.abs(waveform[0, :samples] - x).mean() < 0.02
+
+
+def test_minutes_of_vorbis_are_written(tmp_path):
+    code = (
+        "import sys; import numpy as np\n"
+        "from speechbrain_phaseinv.audio import write_audio\n"
+        "write_audio(sys.argv[1], np.zeros((1, 240 * 16000)), 16000)"
+    )
+    path = str(tmp_path / "long.ogg")
+    # In a process of its own: the fault was a crash.
+    status = subprocess.run([sys.executable, "-c", code, path]).returncode
+    assert status == 0
+    assert soundfile.info(path).frames == 240 * 16000
+    assert [x.name for x in tmp_path.iterdir()] == ["long.ogg"]
+
+
+def test_blocks_are_the_whole(tmp_path):
+    x = np.random.default_rng(0).uniform(-2, 2, (2, 40000)).astype("f4")
+    write_audio(tmp_path / "whole.wav", x, 8000, "PCM_24")
+    with AudioWriter(tmp_path / "parts.wav", 8000, 2, "PCM_24") as writer:
+        for piece in np.split(x, [0, 1, 20000], axis=1):
+            writer.write(piece)
+    assert writer.samples == 40000
+    assert writer.clipped == (np.abs(x) > 1).sum()
+    assert writer.peak == np.abs(x).max()
+    whole, parts = (tmp_path / f"{n}.wav" for n in ("whole", "parts"))
+    assert whole.read_bytes() == parts.read_bytes()
+    with AudioReader(whole) as reader:
+        pieces = [*reader.blocks(999)]
+    assert [x.shape[1] for x in pieces] == [999] * 40 + [40]
+    expected = soundfile.read(whole, dtype="float32")[0].T
+    assert (np.concatenate(pieces, axis=1) == expected).all()
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".aiff", ".au"])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24"])
+def test_a_truncated_recording_is_read_with_a_warning(
+    tmp_path, suffix, subtype
+):
+    path = tmp_path / f"x{suffix}"
+    soundfile.write(path, tone()[0], 8000, subtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_audio(path)[0].shape == (1, 800)
+    path.write_bytes(path.read_bytes()[:-600])
+    width = int(subtype[4:]) // 8
+    stated = 800 * width + 8 * (suffix == ".aiff")  # which counts more
+    with pytest.warns(UserWarning, match=f"x{suffix}.*truncated.*{stated}"):
+        assert read_audio(path)[0].shape == (1, 800 - 600 // width)
+
+
+@pytest.mark.parametrize("size", [0x7FFFF000, 0x7FFFEFFE, 0xFFFFFFFF])
+def test_a_header_of_unknown_length_is_not_truncated(tmp_path, size):
+    path = tmp_path / "x.wav"
+    soundfile.write(path, tone()[0], 8000)
+    data = bytearray(path.read_bytes())
+    data[40:44] = struct.pack("<I", size)
+    path.write_bytes(data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_audio(path)[0].shape == (1, 800)
+
+
+@pytest.mark.parametrize(
+    "place, code, number, message",
+    [
+        (24, "<I", 4294967295, "x.wav: cannot be read"),
+        (24, "<I", 2147483647, "x.wav: sample rate.* at most 10000000 Hz"),
+        (22, "<H", 60000, "x.wav: cannot be read"),
+    ],
+)
+def test_absurd_headers_are_refused(tmp_path, place, code, number, message):
+    path = tmp_path / "x.wav"
+    soundfile.write(path, tone()[0], 8000)
+    data = bytearray(path.read_bytes())
+    struct.pack_into(code, data, place, number)
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=message):
+        read_audio(path)
+
+
+@pytest.mark.parametrize("rate", [1, 2_000_000])
+def test_extreme_rates_are_read(tmp_path, rate):
+    write_audio(tmp_path / "x.wav", tone(), rate)
+    assert read_audio(tmp_path / "x.wav")[1] == rate
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are UTF-16 on Windows")
+def test_a_name_may_be_any_bytes(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    write_audio(path, tone(), 8000)
+    assert os.listdir(os.fsencode(tmp_path)) == [b"caf\xe9.wav"]
+    assert read_audio(path)[0].shape == (2, 800)
+
+
+def test_a_large_array_is_not_read_to_be_opened(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((513, 4000), np.float32))
+    array, n_fft = open_magnitude(tmp_path / "x.npy")
+    assert isinstance(array, np.memmap)
+    assert array.shape == (1, 4000, 513) and n_fft == 1024

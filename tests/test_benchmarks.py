@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speechbrain_phaseinv.evaluation.solvers import ptsv_inputs
+import speechbrain_phaseinv
 
-FOLDER = Path(__file__).parent.parent / "benchmarks"
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "benchmarks"
+EXAMPLE = Path(speechbrain_phaseinv.__file__).parent / "data/example.flac"
 
 
 @pytest.fixture
@@ -26,11 +28,7 @@ def test_all_solvers_solve_the_same_problem(benchmark, dtype, smooth):
     frames = solver.frames_of(33, 3, 2, dtype, smooth)
     truth = np.stack([solver.exact(*frame) for frame in zip(*frames)])
     for name, solve in solver.SOLVERS.items():
-        inputs = frames
-        if name == "ptsv, bare":
-            rows = [ptsv_inputs(*frame) for frame in zip(*frames)]
-            inputs = [np.stack(column) for column in zip(*rows)]
-        found = np.asarray(solve(*inputs))
+        found = np.asarray(solve(*solver.inputs_of(name, frames)))
         # A hundred roundings, the weights' range not being wide.
         tolerance = 100 * np.finfo(dtype).eps
         assert np.abs(found - truth).max() < tolerance, name
@@ -65,8 +63,53 @@ def test_the_solver_benchmark_runs(benchmark, tmp_path, capsys):
     options += ["--seconds", "0.0001", "--json", str(tmp_path / "x.json")]
     assert solver.main(options) == 0
     results = json.loads((tmp_path / "x.json").read_text())
-    times = results["microseconds_per_frame"]["float32"]
+    times = results["seconds"]["float32"]["17"]
     assert set(times) == set(solver.SOLVERS)
-    assert all(x > 0 for row in times.values() for x in row.values())
+    assert all(x > 0 for x in times.values())
     output = capsys.readouterr().out
     assert "microseconds per frame" in output and "exponent" in output
+
+
+def test_the_readme_shows_the_figures_of_the_benchmark(benchmark):
+    claims = benchmark("claims")
+    figures = json.loads(claims.FIGURES.read_text())
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for table in (claims.methods_table, claims.claims_table):
+        assert table(figures) in readme
+
+
+def test_what_is_measured_goes_into_the_figures_and_the_readme(
+    benchmark, tmp_path, monkeypatch
+):
+    claims = benchmark("claims")
+    figures, readme = tmp_path / "claims.json", tmp_path / "README.md"
+    figures.write_text(claims.FIGURES.read_text())
+    before = json.loads(figures.read_text())
+    monkeypatch.setattr(claims, "count", lambda config: before["networks"])
+    claim = claims.solver.claim
+    monkeypatch.setattr(claims.solver, "claim", lambda: claim((9, 17), 1, 1e-4))
+    marks = [
+        f"<!-- {name} -->\nold\n<!-- end of {name} -->\n"
+        for name in ("methods", "claims")
+    ]
+    readme.write_text("between\n".join(["before\n", *marks, "after\n"]))
+    options = ["--out", str(tmp_path / "out"), "--readme", str(readme)]
+    options += ["--figures", str(figures)]
+    measure = ["--methods", "gradient-0,zero-phase", str(EXAMPLE)]
+    assert claims.main([*options, *measure]) == 0
+    first = readme.read_text()
+    assert first.startswith("before\n") and first.endswith("after\n")
+    assert "old" not in first and (tmp_path / "out/report.html").exists()
+    after = json.loads(figures.read_text())
+    assert set(after["solver"]["times_faster"]) == {"9", "17"}
+    # One method is new, the others are as they were.
+    new = after["methods"].pop("gradient-0")
+    assert new["recordings"] == 1 and "rounded" not in new
+    del before["methods"]["gradient-0"]
+    assert after["methods"] == before["methods"]
+    # Again, from the figures alone.
+    assert claims.main(options) == 0
+    assert readme.read_text() == first
+    readme.write_text("no marks")
+    with pytest.raises(ValueError, match="has no"):
+        claims.replace_block(readme, "claims", "x")

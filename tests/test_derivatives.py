@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from conftest import CONFIG
 
 from speechbrain_phaseinv.estimation.derivatives import (
     expected_advance,
@@ -12,8 +13,6 @@ from speechbrain_phaseinv.estimation.derivatives import (
     wrap,
 )
 from speechbrain_phaseinv.stft import StftConfig, analysis
-
-CONFIG = StftConfig(16000, 512, hop_length=128)
 
 
 def test_wrap_is_the_principal_value():

@@ -128,6 +128,30 @@ def test_gradients_are_right():
     assert torch.autograd.gradcheck(refine, magnitude)
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.99])
+def test_second_derivatives_are_right(momentum):
+    config = StftConfig(16000, n_fft=8, hop_length=2)
+    magnitude = analysis(noise(12), config).abs().requires_grad_()
+    start = analysis(noise(12, seed=1), config)
+
+    def refine(magnitude):
+        refined = griffin_lim(magnitude, config, start, 2, momentum)
+        return torch.view_as_real(refined)
+
+    assert torch.autograd.gradgradcheck(refine, magnitude)
+
+
+def test_torch_func_gives_the_same_gradient():
+    config = StftConfig(16000, n_fft=8, hop_length=2)
+    magnitude = analysis(noise(20), config).abs().requires_grad_()
+
+    def loss(magnitude):
+        return griffin_lim(magnitude, config, n_iter=2).real.sin().sum()
+
+    (expected,) = torch.autograd.grad(loss(magnitude), magnitude)
+    assert torch.allclose(torch.func.grad(loss)(magnitude.detach()), expected)
+
+
 @pytest.mark.parametrize("zeros", ["all", "some", "frames"])
 def test_gradients_are_finite_at_zero_magnitude(zeros):
     config = StftConfig(16000, n_fft=64, hop_length=16)
@@ -154,7 +178,13 @@ def test_errors_say_what_was_expected():
         griffin_lim(magnitude, config, n_iter=-1)
     with pytest.raises(ValueError, match=r"\[batch, time, 33\]"):
         griffin_lim(magnitude[0], config)
+    for bad in (-magnitude, magnitude * torch.nan):
+        with pytest.raises(ValueError, match="finite and not negative"):
+            griffin_lim(bad, config)
+    for bad in ([6], [-1]):
+        with pytest.raises(ValueError, match=r"must lie in \[0, 5\]"):
+            griffin_lim(magnitude, config, lengths=bad)
     with pytest.raises(ValueError, match="complex start"):
         griffin_lim(magnitude, config, magnitude)
-    with pytest.raises(ValueError, match="expected 1 lengths, got 2"):
+    with pytest.raises(ValueError, match="expected 1 integer lengths"):
         griffin_lim(magnitude, config, lengths=[5, 5])

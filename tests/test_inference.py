@@ -1,5 +1,6 @@
 """The vocoder in SpeechBrain's dialect, offline, and what it refuses."""
 
+import math
 import re
 import shutil
 import socket
@@ -20,7 +21,7 @@ from speechbrain_phaseinv.inference import (
     available_vocoders,
 )
 from speechbrain_phaseinv.inversion import SpectrogramInverter
-from speechbrain_phaseinv.mel.conventions import MelConfig, log_mel
+from speechbrain_phaseinv.mel import MelConfig, log_mel
 from speechbrain_phaseinv.pretrained import FOLDER
 from speechbrain_phaseinv.stft import analysis
 from speechbrain_phaseinv.streaming import InversionStream
@@ -91,9 +92,53 @@ def test_each_has_a_model_card(name):
         assert word in card
 
 
-def test_savedir_works_as_in_speechbrain(tmp_path, mel):
+def test_a_savedir_in_use_is_not_read(tmp_path, mel):
+    hifigan(tmp_path / "saved")
+    before = sorted(tmp_path.rglob("*"))
     saved = from_hparams("mel80-22050", savedir=tmp_path / "saved")
     assert torch.equal(saved(mels()), mel(mels()))
+    other = from_hparams("linear-22050", savedir=tmp_path / "saved")
+    assert other.hparams.input == "magnitude"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_data_parallel_modules_are_used(mel):
+    options = {"data_parallel_backend": True, "device": "cpu"}
+    for freeze in (True, False):
+        wrapped = from_hparams(
+            "mel80-22050", run_opts=options, freeze_params=freeze
+        )
+        assert torch.equal(wrapped(mels()), mel(mels()))
+
+
+def test_a_vocoder_without_parameters_works(tmp_path):
+    shutil.copytree(FOLDER / "linear-22050", tmp_path / "copy")
+    path = tmp_path / "copy" / "hyperparams.yaml"
+    text = path.read_text()
+    assert "estimator: network" in text
+    path.write_text(text.replace("estimator: network", "estimator: gradient"))
+    vocoder = from_hparams(tmp_path / "copy")
+    assert not list(vocoder.parameters())
+    magnitude = magnitudes()
+    inverter = SpectrogramInverter(STFT, estimator="gradient")
+    expected = inverter(magnitude.transpose(1, 2)).unsqueeze(1)
+    assert torch.equal(vocoder(magnitude), expected)
+
+
+def test_damaged_front_end_weights_name_their_file(tmp_path):
+    shutil.copytree(FOLDER / "mel80-22050", tmp_path / "copy")
+    path = tmp_path / "copy" / "front_end.ckpt"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="front_end.ckpt.*no archive"):
+        from_hparams(tmp_path / "copy")
+    with np.load(FOLDER / "mel80-22050" / "front_end.ckpt") as arrays:
+        state = dict(arrays)
+    state["band"] = state["band"] * np.nan
+    with path.open("wb") as file:
+        np.savez(file, **state)
+    with pytest.raises(ValueError, match="front_end.ckpt.*band holds NaN"):
+        from_hparams(tmp_path / "copy")
 
 
 @pytest.mark.parametrize(
@@ -199,6 +244,8 @@ def test_options_are_overrides(linear):
         np.array,
         lambda n: torch.tensor(n).float(),
         lambda n: torch.tensor(n) / max(n),  # SpeechBrain's relative lengths
+        lambda n: torch.tensor(n, dtype=torch.int8),
+        lambda n: np.array(n, dtype=np.uint16),
     ],
 )
 def test_a_padded_batch_gives_each_the_samples_that_it_gives_alone(count, mel):
@@ -279,8 +326,11 @@ def test_what_is_no_real_tensor_is_refused(mel, linear):
     [
         ([36], "must lie in"),
         ([-1], "must lie in"),
-        ([1, 2], "1 utterances"),
+        ([1, 2], "1 integer lengths"),
+        ([0.5, 1.0], "1 integer lengths"),
+        ([True], "1 integer lengths"),
         ([2.5], "shares"),
+        ([1e30], "must lie in"),
         (torch.tensor([torch.nan]), "shares"),
     ],
 )
@@ -289,9 +339,52 @@ def test_lengths_that_cannot_be_are_refused(lengths, message, mel):
         mel.decode_batch(mels()[..., :35], lengths)
 
 
-def test_another_hop_is_refused(mel):
+def test_another_hop_or_rate_is_refused(mel):
     with pytest.raises(ValueError, match="hop_len=200"):
         mel.decode_batch(mels(), hop_len=200)
+    with pytest.raises(ValueError, match="sample_rate=16000"):
+        mel.decode_batch(mels(), sample_rate=16000)
+    assert mel.decode_batch(mels(), None, 256, 22050).shape[0] == 1
+
+
+def test_single_values_below_silence_count_as_silence(mel):
+    values = mels()
+    values[:, 79, 3:5] = math.log(1e-5)
+    deeper = values.clone()
+    deeper[:, 79, 3:5] = torch.tensor([-26.0, -torch.inf])
+    assert torch.equal(mel(deeper), mel(values))
+
+
+def test_frames_that_are_not_centred_keep_their_place():
+    framing = {"center": False, "padding": (1024 - HOP) // 2}
+    vocoder = from_hparams("mel80-22050", overrides={"mel": framing})
+    config = MelConfig(STFT)
+
+    def hifigan_mels(waveform):
+        around = (framing["padding"],) * 2
+        padded = torch.nn.functional.pad(waveform, around, mode="reflect")
+        stft = torch.stft(
+            padded,
+            1024,
+            HOP,
+            window=torch.hann_window(1024),
+            center=False,
+            return_complex=True,
+        )
+        return log_mel(stft.abs().transpose(1, 2), config).transpose(1, 2)
+
+    waveform = synthetic_speech(1.0, 22050).float()[:, : 80 * HOP]
+    wanted = hifigan_mels(waveform)
+    made = vocoder(wanted)
+    assert wanted.shape[2] == 80 and made.shape == (1, 1, 80 * HOP)
+    error = (hifigan_mels(made[0]) - wanted).abs()[..., 2:-2]
+    assert error[wanted[..., 2:-2] > wanted.max() - 5].mean() < 0.25
+    both = vocoder(wanted.repeat(2, 1, 1), [80, 30])
+    alone = vocoder(wanted[..., :30])
+    assert torch.equal(both[0], made[0])
+    assert torch.equal(both[1, :, : 30 * HOP], alone[0])
+    assert not both[1, :, 30 * HOP :].any()
+    assert vocoder(wanted, [0]).shape == made.shape
 
 
 @pytest.mark.parametrize("change", [{"n_mels": 64}, {"f_max": 11025.0}])

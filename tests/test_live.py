@@ -16,8 +16,8 @@ import torch
 from conftest import KINDS, make_inverter, synthetic_speech
 
 from speechbrain_phaseinv import SpectrogramInverter, StftConfig, analysis
+from speechbrain_phaseinv.cli import main
 from speechbrain_phaseinv.cli.live import LiveInversion
-from speechbrain_phaseinv.cli.main import main
 from speechbrain_phaseinv.cli.pcm import (
     Format,
     SampleReader,
@@ -32,7 +32,7 @@ from speechbrain_phaseinv.estimation.derivatives import (
 )
 
 CONFIG = StftConfig(16000, 512, hop_length=128)
-COMMAND = [sys.executable, "-m", "speechbrain_phaseinv.cli.main", "stream"]
+COMMAND = [sys.executable, "-m", "speechbrain_phaseinv.cli", "stream"]
 GRADIENT = ["--estimator", "gradient"]
 
 
@@ -360,10 +360,11 @@ def test_an_interrupted_file_is_complete_up_to_there(tmp_path, number, status):
     process.stdin.write(wav_header(Format(16000, 1, "s16le")) + data)
     end = time.monotonic() + 60
     while time.monotonic() < end:  # until all of it has been taken
-        size = target.stat().st_size if target.exists() else 0
-        if size >= 44 + 2 * (8000 // 128 * 128 - 512):
+        sizes = [x.stat().st_size for x in tmp_path.iterdir()]
+        if sum(sizes) >= 44 + 2 * (8000 // 128 * 128 - 512):
             break
         time.sleep(0.05)
+    assert not target.exists()  # not before it is whole
     process.send_signal(number)
     error = process.stderr.read()
     assert process.wait(60) == status, error
@@ -378,3 +379,94 @@ def test_an_interrupted_file_is_complete_up_to_there(tmp_path, number, status):
     heard = torch.from_numpy(decode(encode(x[0].numpy(), "s16le")[0], "s16le"))
     expected = offline(heard[None, : 8000 // 128 * 128])[0].numpy()
     np.testing.assert_allclose(decode(data, "s16le"), expected, atol=2**-15)
+
+
+# Headers and ends that are not what they should be.
+
+
+@pytest.mark.parametrize(
+    "channels, subtype", [(1, 16), (2, 16), (2, 24), (3, 16), (6, 24), (5, 32)]
+)
+def test_sizes_that_sox_does_not_know_mean_until_the_end(channels, subtype):
+    block = channels * subtype // 8
+    size = 0x7FFFF000 // block * block  # as SoX rounds it down
+    file = io.BytesIO()
+    x = np.zeros((10, channels))
+    soundfile.write(file, x, 48000, f"PCM_{subtype}", format="WAV")
+    data = bytearray(file.getvalue())
+    place = data.index(b"data")
+    data[place + 4 : place + 8] = size.to_bytes(4, "little")
+
+    reader = SampleReader(io.BytesIO(data), "sox")
+    assert reader.missing == 0
+    assert reader.read(20).shape == (channels, 10)
+
+
+def test_a_size_a_little_smaller_is_a_size():
+    header = bytearray(wav_header(Format(8000, 2, "s16le")))
+    header[40:44] = (0x7FFFEFFC - 4).to_bytes(4, "little")
+    reader = SampleReader(io.BytesIO(header), "test")
+    assert reader.missing == 0x7FFFEFFC - 4
+
+
+@pytest.mark.parametrize("place, number", [(22, 60000), (24, 4294967295)])
+def test_absurd_headers_are_refused(place, number):
+    size = 2 if place == 22 else 4
+    header = bytearray(wav_header(Format(8000, 1, "s16le")))
+    header[place : place + size] = number.to_bytes(size, "little")
+    with pytest.raises(ValueError, match="at most 10000000 Hz and 1024, got"):
+        SampleReader(io.BytesIO(header), "test")
+
+
+def test_a_truncated_input_is_a_warning(tmp_path, capsys):
+    source, target = tmp_path / "in.wav", tmp_path / "out.wav"
+    soundfile.write(source, np.zeros(2000), 16000)
+    source.write_bytes(source.read_bytes()[:-1000])
+    line = ["stream", str(source), str(target), *GRADIENT, "--quiet"]
+    assert main(line) == 0
+    error = capsys.readouterr().err
+    assert "in.wav: the input is truncated" in error and "1000 bytes" in error
+    assert error.count("\n") == 1
+    assert soundfile.info(target).frames == 1500
+
+
+@pytest.mark.parametrize(
+    "end, message",
+    [
+        ("stdin", "standard input, which is closed"),
+        ("stdout", "standard output is closed"),
+    ],
+)
+def test_a_closed_end_is_one_line(tmp_path, monkeypatch, capsys, end, message):
+    source = tmp_path / "in.wav"
+    soundfile.write(source, np.zeros(2000), 16000)
+    monkeypatch.setattr(sys, end, None)  # as the interpreter leaves it
+    path = "-" if end == "stdin" else str(source)
+    assert main(["stream", path, "-", *GRADIENT]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_a_killed_stream_leaves_nothing_under_the_name(tmp_path):
+    target = tmp_path / "out.wav"
+    target.write_bytes(b"precious")
+    process = start("-", str(target), "--overwrite")
+    process.stdin.write(wav_header(Format(16000, 1, "s16le")) + bytes(32000))
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        sizes = [x.stat().st_size for x in tmp_path.iterdir()]
+        if sum(sizes) > 10000:
+            break
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    assert target.read_bytes() == b"precious"
+
+
+def test_a_device_is_written_to(tmp_path):
+    source = tmp_path / "in.wav"
+    soundfile.write(source, np.zeros(2000), 16000)
+    assert main(["stream", str(source), os.devnull, "--quiet", *GRADIENT]) == 0
+    assert not os.path.isfile(os.devnull)
+    nowhere = str(tmp_path / "no" / "out.wav")
+    assert main(["stream", str(source), nowhere]) == 2

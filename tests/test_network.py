@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import CONFIG
 from torch.nn.utils import prune
 
 from speechbrain_phaseinv.estimation.gradient_theorem import GradientTheorem
@@ -16,7 +17,6 @@ from speechbrain_phaseinv.stft import StftConfig
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from macs import macs_per_frame  # noqa: E402
 
-CONFIG = StftConfig(16000, 512, hop_length=128)
 POINTS = {
     "latency 0": {"lookahead": 0},
     "latency 1": {"lookahead": 1},
@@ -34,12 +34,6 @@ def network(point, config=CONFIG, **changes):
         net = PhaseDerivativeNet(config, **point, **changes)
         torch.nn.init.normal_(net.last.weight, std=0.1)
     return net.eval().requires_grad_(False)
-
-
-def fields(derivatives):
-    """All that it holds, the frames ahead and once more included."""
-    ahead, again = derivatives.ahead or (), derivatives.again or ()
-    return [*derivatives[:4], *ahead[:4], *again[:4]]
 
 
 def log_magnitudes(time=20, batch=2, bins=CONFIG.num_bins):
@@ -68,9 +62,9 @@ def test_chunks_give_what_the_whole_gives(point, size):
     whole, _ = net(frames)
     state, pieces = None, []
     for chunk in frames.split(size, dim=1):
-        derivatives, state = net(chunk, state)
-        pieces.append(derivatives)
-    for expected, *found in zip(fields(whole), *map(fields, pieces)):
+        estimates, state = net(chunk, state)
+        pieces.append(estimates)
+    for expected, *found in zip(whole, *pieces):
         assert torch.equal(torch.cat(found, 1), expected)
 
 
@@ -95,11 +89,8 @@ def test_what_is_compiled_is_what_is_trained(point, shape):
     used, state = net(frames)
     trained, other = net.requires_grad_(True)(frames)
     assert torch.equal(state, other)
-    for a, b in zip(fields(used), fields(trained)):
-        if b is None:
-            assert a is None
-        else:
-            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+    for a, b in zip(used, trained):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("weights", [torch.float32, torch.float64])
@@ -109,7 +100,7 @@ def test_what_is_compiled_keeps_precision(weights, inputs):
     net = network(POINTS["latency 1"]).to(weights)
     used, _ = net(frames)
     trained, _ = net.requires_grad_(True)(frames)
-    for a, b in zip(fields(used), fields(trained)):
+    for a, b in zip(used, trained):
         assert a.dtype == inputs
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
 
@@ -122,7 +113,7 @@ def test_what_is_compiled_follows_its_parameters():
     net(frames)
 
     def follows(net, reference):
-        for a, b in zip(net(frames)[0][:4], reference(frames)[0][:4]):
+        for a, b in zip(net(frames)[0], reference(frames)[0]):
             assert torch.equal(a, b)
 
     net.first.weight.mul_(2)  # as an optimiser does
@@ -165,7 +156,7 @@ def test_pruned_layers_and_replicas_are_used_as_they_are():
     found = net(frames)[0]
     with torch.enable_grad():
         expected = net.requires_grad_(True)(frames)[0]
-    for a, b in zip(found[:4], expected[:4]):
+    for a, b in zip(found, expected):
         torch.testing.assert_close(a, b.detach(), rtol=1e-5, atol=1e-5)
 
 
@@ -186,8 +177,8 @@ def test_an_empty_chunk_changes_nothing(point):
 
 @points
 def test_a_stream_may_begin_with_no_frames(point):
-    derivatives, state = network(point)(log_magnitudes()[:, :0])
-    assert derivatives.time.shape[1] == 0
+    estimates, state = network(point)(log_magnitudes()[:, :0])
+    assert estimates.time.shape[1] == 0
     again, _ = network(point)(log_magnitudes(), state)
     assert again.time.shape[1] > 0
 
@@ -200,10 +191,9 @@ def test_a_frame_is_not_changed_by_what_comes_after_its_lookahead(point):
     other[:, 10:] += 1.0
     whole, _ = net(frames)
     changed, _ = net(other)
-    # Of a pair, (8, 9) is complete.
-    for a, b in zip(fields(whole), fields(changed)):
-        # Those once more are one a pass.
-        known = min(10 - net.lookahead, 10 * a.shape[1] // 16)
+    # The passes whose frames come before frame 10; of pairs, (8, 9) is last.
+    known = net.schedule.num_passes(10)
+    for a, b in zip(whole, changed):
         assert torch.equal(a[:, :known], b[:, :known])
         assert not torch.equal(a[:, known:], b[:, known:])
 
@@ -214,52 +204,41 @@ def test_the_level_does_not_matter(point):
     frames = log_magnitudes().double()
     quiet, _ = net.double()(frames - 20)
     loud, _ = net(frames)
-    for a, b in zip(fields(quiet), fields(loud)):
+    for a, b in zip(quiet, loud):
         torch.testing.assert_close(a, b)
 
 
 @points
 def test_untrained_it_is_the_gradient_theorem(point):
+    """With a frame of look-ahead for every frame that a pass sees the next of.
+
+    Frames estimated once more among them.
+    """
     frames = log_magnitudes()
     net = PhaseDerivativeNet(CONFIG, **point)
     found, _ = net(frames)
-    for ahead, own in ((1, slice(0, None, 2)), (0, slice(1, None, 2))):
-        if not net.paired:
-            ahead, own = net.lookahead, slice(None)
-        expected, _ = GradientTheorem(CONFIG, ahead)(frames)
-        ready = min(found.time.shape[1], expected.time.shape[1])
-        for a, b in zip(found[:4], expected):
-            if a is not None and b is not None:
-                torch.testing.assert_close(
-                    a[:, :ready][:, own], b[:, :ready][:, own]
-                )
+    about = net.schedule.frames(found.time.shape[1])
+    before = frames[:, :1].expand(-1, 2, -1)
+    for j, offset in enumerate(net.schedule.offsets):
+        theorem = GradientTheorem(CONFIG, int(offset < net.lookahead))
+        # Of the frames from -1 on.
+        expected = theorem.estimate(torch.cat([before, frames], 1))
+        for x, y in zip(found[:2], expected):
+            torch.testing.assert_close(x[:, :, j], y[:, about[:, j] + 1])
+    assert not found.time_confidence.any()
+    trust = GradientTheorem(CONFIG, point["lookahead"]).confidence
+    assert (found.frequency_confidence == trust).all()
 
 
-def test_ahead_is_what_a_paired_network_says_of_the_second_frame():
+def test_the_look_ahead_estimate_is_that_of_a_pair_s_second_frame():
     """The same weights; a pass sees the same frames for either."""
     frames, paired = log_magnitudes(), network(POINTS["paired"])
     pairs, _ = paired(frames)
     net = PhaseDerivativeNet(CONFIG, **POINTS["provisional"])
     net.load_state_dict(paired.state_dict())
     every, _ = net.requires_grad_(False)(frames)
-    for both, here, ahead in zip(pairs[:4], every[:4], every.ahead[:4]):
-        assert torch.equal(here[:, ::2], both[:, ::2])
-        assert torch.equal(ahead[:, ::2], both[:, 1::2])
-
-
-def test_again_is_what_follows_from_the_same_pass():
-    """Where it is untrained, the theorem's estimate, with a frame ahead."""
-    frames = log_magnitudes()
-    net = PhaseDerivativeNet(CONFIG, **POINTS["again"])
-    found, _ = net.requires_grad_(False)(frames)
-    theorem = GradientTheorem(CONFIG, lookahead=1)
-    before = torch.cat([frames[:, :1], frames[:, :1], frames], dim=1)
-    time, frequency = theorem.estimate(before)  # of the frames from -1 on
-    again = found.again
-    assert again.time.shape[1] == found.time.shape[1] // 2
-    count = 2 * again.time.shape[1]
-    for x, y in ((again.time, time), (again.frequency, frequency)):
-        torch.testing.assert_close(x, y[:, :count:2])
+    for both, single in zip(pairs, every):
+        assert torch.equal(single[:, ::2], both)
 
 
 @points
@@ -268,25 +247,24 @@ def test_the_same_weights_serve_any_number_of_bins(point):
     other = StftConfig(22050, 1024, hop_length=256)
     net = PhaseDerivativeNet(other, **point)
     net.load_state_dict(weights)
-    derivatives, _ = net(log_magnitudes(bins=other.num_bins))
-    assert derivatives.time.shape[-1] == 513
+    estimates, _ = net(log_magnitudes(bins=other.num_bins))
+    assert estimates.time.shape[-1] == 513
 
 
 @points
 def test_silence_and_steps_from_silence_stay_finite(point):
     frames = log_magnitudes()
     frames[:, :8] = -69.0
-    for x in fields(network(point)(frames)[0]):
+    for x in network(point)(frames)[0]:
         assert torch.isfinite(x).all()
 
 
 def test_confidences_and_prior_are_options():
     net = network(POINTS["latency 1"], confidences=False, prior=False)
-    derivatives, _ = net(log_magnitudes())
-    assert derivatives.time_confidence is None
-    assert derivatives.frequency_confidence is None
-    empty, _ = net(log_magnitudes()[:, :0])
-    assert empty.time_confidence is None
+    for frames in (log_magnitudes(), log_magnitudes()[:, :0]):
+        estimates, _ = net(frames)
+        assert not estimates.time_confidence.any()
+        assert not estimates.frequency_confidence.any()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """The packaged weights: complete, safe, found by themselves, and of use."""
 
 import json
+import tracemalloc
+import zipfile
 from dataclasses import asdict
 
 import numpy as np
@@ -16,6 +18,7 @@ from speechbrain_phaseinv.pretrained import (
     available_pretrained,
     find_pretrained,
     load_pretrained,
+    load_weights,
     read_hyperparameters,
     save_pretrained,
     serves,
@@ -164,7 +167,7 @@ def test_weights_run_with_another_transform_on_demand(tmp_path):
 
 
 def test_an_unknown_name_lists_what_there_is():
-    with pytest.raises(FileNotFoundError, match="expected one of"):
+    with pytest.raises(FileNotFoundError, match="Expected one of"):
         load_pretrained("no-such-weights")
 
 
@@ -178,9 +181,132 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
         load_pretrained(tmp_path)
 
 
-def test_pickled_objects_are_not_read(tmp_path):
-    save_pretrained(PhaseDerivativeNet(CONFIG), tmp_path)
-    objects = np.array([{"a": 1}], dtype=object)
-    np.savez(tmp_path / "weights.npz", **{"first.weight": objects})
-    with pytest.raises(ValueError, match="allow_pickle"):
+def write_weights(folder, change):
+    """A folder whose weights and description a function has changed."""
+    network = PhaseDerivativeNet(CONFIG)
+    save_pretrained(network, folder)
+    state = {k: v.numpy() for k, v in network.state_dict().items()}
+    np.savez(folder / "weights.npz", **change(state))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda x: x * np.nan, "holds NaN or infinity"),
+        (lambda x: x / 0, "holds NaN or infinity"),
+        (lambda x: x.astype(int), "type int64, not float"),
+        (lambda x: x > 0, "type bool, not float"),
+        (lambda x: x + 0j, "type complex64, not float"),
+        (lambda x: np.array(["a"]), "not float"),
+        (lambda x: x[:1], "size mismatch"),
+        (lambda x: np.array([{"a": 1}], dtype=object), "allow_pickle"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero|invalid value")
+def test_weights_that_are_no_finite_floats_are_refused(
+    change, message, tmp_path
+):
+    def change_first(state):
+        return {**state, "first.weight": change(state["first.weight"])}
+
+    write_weights(tmp_path, change_first)
+    with pytest.raises(ValueError, match=f"(?s)weights.npz.*{message}"):
         load_pretrained(tmp_path)
+
+
+def test_weights_of_other_floats_are_read(tmp_path):
+    write_weights(
+        tmp_path, lambda x: {k: v.astype(">f8") for k, v in x.items()}
+    )
+    expected = PhaseDerivativeNet(CONFIG).state_dict()
+    assert load_pretrained(tmp_path).state_dict().keys() == expected.keys()
+
+
+@pytest.mark.parametrize("kept", [0, 10, 100, 30000])
+def test_a_truncated_archive_is_refused(kept, tmp_path):
+    write_weights(tmp_path, dict)
+    path = tmp_path / "weights.npz"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match="weights.npz.*no archive"):
+        load_pretrained(tmp_path)
+
+
+def test_an_archive_that_is_no_list_of_arrays_is_refused(tmp_path):
+    write_weights(tmp_path, dict)
+    with zipfile.ZipFile(tmp_path / "weights.npz", "a") as archive:
+        archive.writestr("notes.txt", "hello")
+    with pytest.raises(ValueError, match="weights.npz.*notes.txt"):
+        load_pretrained(tmp_path)
+
+
+def test_an_oversized_archive_is_refused_before_it_is_unpacked(tmp_path):
+    save_pretrained(PhaseDerivativeNet(CONFIG), tmp_path)
+    path = tmp_path / "weights.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("first.weight.npy", "w", force_zip64=True) as file:
+            for _ in range(64):
+                file.write(bytes(2**20))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="weights.npz.*bytes, expected"):
+        load_pretrained(tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**22
+
+
+def test_damaged_weights_leave_a_module_as_it_was(tmp_path):
+    write_weights(
+        tmp_path, lambda x: {**x, "last.bias": x["last.bias"] * np.nan}
+    )
+    network = PhaseDerivativeNet(CONFIG)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    with pytest.raises(ValueError, match="last.bias holds NaN"):
+        load_weights(network, tmp_path / "weights.npz")
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
+@pytest.mark.parametrize(
+    "part, name, value, message",
+    [
+        ("network", "dilations", [1, -2, 1], r"dilations\[1\] must lie in"),
+        ("network", "dilations", [1, 1e9, 1], r"dilations\[1\] must be an int"),
+        ("network", "dilations", 3, "not iterable"),
+        ("network", "channels", 10**9, "channels must lie in"),
+        ("network", "channels", -16, "channels must lie in"),
+        ("network", "kernel_size", -5, "kernel_size must lie in"),
+        ("network", "kernel_size", 4, "odd kernel_size"),
+        ("network", "history", 0, "history must lie in"),
+        ("network", "refinements", 10**6, "refinements must lie in"),
+        ("network", "lookahead", 2, "lookahead must lie in"),
+        ("network", "paired", "no", "paired must be true or false"),
+        ("network", "colour", 1, "has no 'colour'"),
+        ("stft", "n_fft", -512, "n_fft"),
+        ("stft", "colour", 1, "colour"),
+    ],
+)
+def test_a_description_out_of_its_range_is_refused(
+    part, name, value, message, tmp_path
+):
+    save_pretrained(PhaseDerivativeNet(CONFIG), tmp_path)
+    path = tmp_path / "hyperparameters.json"
+    hyperparameters = json.loads(path.read_text())
+    hyperparameters[part][name] = value
+    path.write_text(json.dumps(hyperparameters))
+    with pytest.raises(ValueError, match=f"hyperparameters.json.*{message}"):
+        load_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"stft": 3}'])
+def test_a_damaged_description_is_refused(text, tmp_path):
+    save_pretrained(PhaseDerivativeNet(CONFIG), tmp_path)
+    (tmp_path / "hyperparameters.json").write_text(text)
+    with pytest.raises(ValueError, match="hyperparameters.json"):
+        load_pretrained(tmp_path)
+
+
+def test_weights_are_read_under_another_default_device():
+    expected = load_pretrained("hann-512-128").state_dict()
+    with torch.device("meta"):
+        state = load_pretrained("hann-512-128").state_dict()
+    assert all(torch.equal(state[key], expected[key]) for key in expected)

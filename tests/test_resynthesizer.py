@@ -272,6 +272,10 @@ def test_transforms_that_cannot_be_followed_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             Resynthesizer(stft(**options))
+    with torch.device("meta"):
+        without_samples = stft()
+    with pytest.raises(ValueError, match="device meta, without samples"):
+        Resynthesizer(without_samples)
     with pytest.raises(TypeError, match="StftConfig"):
         Resynthesizer(torch.hann_window(512))
     with pytest.raises(ValueError, match="model, noisy, both"):

@@ -4,22 +4,25 @@ import pickle
 
 import pytest
 import torch
+from conftest import CONFIG
 
 from speechbrain_phaseinv.stft import (
+    ENVELOPE_FLOOR,
     StftConfig,
     analysis,
     analysis_flush,
     analysis_step,
+    finish,
+    sum_of_squares,
     synthesis,
-    synthesis_flush,
-    synthesis_step,
+    windowed_frames,
 )
 
 # Rounding of double precision sums over a window.
 ROUNDING = 1e-12
 
 CONFIGS = [
-    StftConfig(16000, 512, hop_length=128),
+    CONFIG,
     StftConfig(16000, 512, 400, 100, "hamming"),
     StftConfig(16000, 512, 401, 150, "blackman"),
     StftConfig(22050, 401, 401, 100),
@@ -73,23 +76,10 @@ def test_synthesis_undoes_analysis(config):
     assert (y - x[:, : y.shape[1]]).abs().max() < ROUNDING
 
 
-@pytest.mark.parametrize("chunks", [[1] * 20, [3, 0, 10, 7], [20], [19, 1]])
-@pytest.mark.parametrize("config", CONFIGS)
-def test_synthesis_in_chunks_is_the_same_bit_for_bit(config, chunks):
-    stft = torch.randn(2, 20, config.num_bins, dtype=torch.complex64)
-    state, pieces = None, []
-    for frames in stft.split(chunks, dim=1):
-        samples, state = synthesis_step(frames, config, state)
-        pieces.append(samples)
-    pieces.append(synthesis_flush(config, state))
-    whole = torch.cat(pieces, dim=1)
-    assert torch.equal(whole, synthesis(stft, config, whole.shape[1]))
-
-
 @pytest.mark.parametrize("size", [1, 100, 128, 1000])
 @pytest.mark.parametrize("samples", [0, 1, 300, 2000])
 def test_analysis_in_chunks_is_the_same_bit_for_bit(samples, size):
-    config = CONFIGS[0]
+    config = CONFIG
     x = torch.randn(2, samples)
     state, pieces = None, []
     for chunk in x.split(size, dim=1):
@@ -101,16 +91,19 @@ def test_analysis_in_chunks_is_the_same_bit_for_bit(samples, size):
 
 
 def test_a_frame_completes_a_hop():
-    config = CONFIGS[0]
-    stft = torch.randn(1, 9, config.num_bins, dtype=torch.complex64)
-    samples, _ = synthesis_step(stft, config)
-    # A window reaches 256 samples before its frame's centre.
-    assert samples.shape[1] == 9 * 128 - 256
+    """A window reaches 256 samples before its frame's centre."""
+    stft = torch.randn(1, 9, CONFIG.num_bins, dtype=torch.complex64)
+    more = torch.randn(1, 5, CONFIG.num_bins, dtype=torch.complex64)
+    one = synthesis(stft, CONFIG)
+    two = synthesis(torch.cat([stft, more], dim=1), CONFIG)
+    done = 9 * 128 - 256
+    assert torch.equal(one[:, :done], two[:, :done])
+    assert not torch.equal(one[:, : done + 2], two[:, : done + 2])
 
 
 @pytest.mark.parametrize("length", [0, 1, 2431, 2432, 2500, 9000])
 def test_synthesis_gives_any_length(length):
-    config = CONFIGS[0]
+    config = CONFIG
     stft = torch.randn(1, 20, config.num_bins, dtype=torch.complex64)
     y = synthesis(stft, config, length)
     full = synthesis(stft, config)
@@ -139,12 +132,52 @@ def test_the_end_fades_and_does_not_click():
 
 
 def test_padded_frames_are_left_out():
-    config = CONFIGS[0]
+    config = CONFIG
     stft = torch.randn(2, 20, config.num_bins, dtype=torch.complex128)
     y = synthesis(stft, config, lengths=torch.tensor([12, 20]))
     alone = synthesis(stft[:1, :12], config)
     assert torch.equal(y[:1, : alone.shape[1]], alone)
     assert not y[0, alone.shape[1] :].any()
+
+
+def plain_sum_of_squares(config, frames):
+    """All frames' squared windows, added one by one."""
+    squares = config.window_tensor(torch.float64).square()
+    hop, length = config.hop_length, config.win_length
+    total = torch.zeros((frames + length) * hop + length, dtype=torch.float64)
+    for t in range(frames):
+        total[t * hop : t * hop + length] += squares
+    return total
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("frames", [1, 3, 12])
+def test_the_sum_of_squares_runs_in_and_out(config, frames):
+    plain = plain_sum_of_squares(config, frames)
+    # In the middle of many, it is steady: the floor is relative to that.
+    many = plain_sum_of_squares(config, 40)[20 * config.hop_length :]
+    floor = ENVELOPE_FLOOR * many[: config.hop_length].max()
+    for first, count in ((0, 14), (5, 9), (frames, 2)):
+        ends = torch.tensor([frames, frames + 50])
+        both = sum_of_squares(config, first, count, ends, torch.float64)
+        stop = (first + count) * config.hop_length
+        expected = plain[first * config.hop_length : stop].clamp_min(floor)
+        torch.testing.assert_close(both[0].flatten(), expected)
+        # Where none ends, as where the end is far.
+        never = sum_of_squares(config, first, count, dtype=torch.float64)
+        torch.testing.assert_close(never[0], both[1])
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_finish_gives_samples_from_an_overlap_add(config):
+    stft = torch.randn(2, 12, config.num_bins, dtype=torch.complex128)
+    frames = windowed_frames(stft, config)
+    hop, length = config.hop_length, config.win_length
+    signal = torch.zeros(2, 11 * hop + length, dtype=torch.float64)
+    for t in range(12):
+        signal[:, t * hop : t * hop + length] += frames[:, t]
+    found = finish(signal, config, 12)
+    torch.testing.assert_close(found, synthesis(stft, config))
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -167,7 +200,7 @@ def test_a_pulse_in_the_window_centre_has_phase_zero(config):
 
 
 def test_signals_too_short_to_reflect_are_padded_with_zeros():
-    config = CONFIGS[0]
+    config = CONFIG
     for samples in (0, 1, 256):
         x = torch.ones(2, samples)
         stft = analysis(x, config)
@@ -222,9 +255,9 @@ def test_lengths_are_integers():
 
 def test_analysis_refuses_what_is_no_waveform():
     with pytest.raises(ValueError, match=r"\[batch, samples\]"):
-        analysis(torch.zeros(100), CONFIGS[0])
+        analysis(torch.zeros(100), CONFIG)
     with pytest.raises(ValueError, match="int64"):
-        analysis(torch.zeros(1, 100, dtype=torch.int64), CONFIGS[0])
+        analysis(torch.zeros(1, 100, dtype=torch.int64), CONFIG)
 
 
 @pytest.mark.parametrize("n_fft", [510, 511, 512])
@@ -239,7 +272,7 @@ def test_nothing_to_analyse(n_fft):
 
 
 def test_synthesis_refuses_what_is_no_spectrogram():
-    stft = analysis(torch.randn(1, 4000), CONFIGS[0])
+    stft = analysis(torch.randn(1, 4000), CONFIG)
     for wrong in (stft.mT, stft.abs(), stft[..., :-1], stft[0]):
         with pytest.raises(ValueError, match=r"\[batch, time, \d+\]"):
-            synthesis(wrong, CONFIGS[0])
+            synthesis(wrong, CONFIG)

@@ -5,26 +5,22 @@ import io
 
 import pytest
 import torch
-from conftest import KINDS, make_inverter, synthetic_speech
-
-from speechbrain_phaseinv import (
-    InversionStream,
-    SpectrogramInverter,
-    StftConfig,
-    analysis,
+from conftest import (
+    CONFIG,
+    KINDS,
+    magnitudes,
+    make_inverter,
+    synthetic_speech,
 )
 
-CONFIG = StftConfig(16000, 512, hop_length=128)
+from speechbrain_phaseinv import InversionStream, StftConfig, analysis
+
+kinds = pytest.mark.parametrize("kind", KINDS)
 CONFIGS = [
     CONFIG,
     StftConfig(16000, 512, hop_length=256, window="hamming"),
     StftConfig(16000, 512, 400, 100),
 ]
-
-
-def magnitudes(batch=1, seconds=1.0, config=CONFIG):
-    x = torch.cat([synthetic_speech(seconds, seed=i) for i in range(batch)])
-    return analysis(x.float(), config).abs()
 
 
 def play(stream, magnitude, sizes):
@@ -33,7 +29,7 @@ def play(stream, magnitude, sizes):
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-@pytest.mark.parametrize("kind", KINDS)
+@kinds
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 def test_stream_equals_offline(config, kind, size):
     magnitude = magnitudes(2, config=config)
@@ -42,7 +38,15 @@ def test_stream_equals_offline(config, kind, size):
     assert torch.equal(found, inverter(magnitude))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@kinds
+def test_the_definition_streams_as_well(kind):
+    magnitude = magnitudes(2, 0.2)
+    inverter = make_inverter(kind, CONFIG, backend="torch")
+    found = play(InversionStream(inverter), magnitude, 5)
+    assert torch.equal(found, inverter(magnitude))
+
+
+@kinds
 def test_chunks_of_nothing_change_nothing(kind):
     magnitude = magnitudes()
     inverter = make_inverter(kind, CONFIG)
@@ -51,7 +55,7 @@ def test_chunks_of_nothing_change_nothing(kind):
     assert torch.equal(found, inverter(magnitude))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@kinds
 @pytest.mark.parametrize("frames", [0, 1, 2, 3])
 def test_short_streams(kind, frames):
     magnitude = magnitudes()[:, :frames]
@@ -61,7 +65,7 @@ def test_short_streams(kind, frames):
     assert torch.equal(found, inverter(magnitude, length=700))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@kinds
 def test_what_is_ready_is_known_before(kind):
     stream = InversionStream(make_inverter(kind, CONFIG))
     for magnitude in magnitudes().split([1, 1, 0, 1, 1, 5, 1, 116], dim=1):
@@ -73,7 +77,7 @@ def test_what_is_ready_is_known_before(kind):
 
 def test_streams_do_not_mix():
     one, two = magnitudes(), magnitudes(2).flip(1)
-    inverter = SpectrogramInverter(CONFIG, estimator="gradient")
+    inverter = make_inverter("gradient-1", CONFIG)
     streams = InversionStream(inverter), InversionStream(inverter)
     pieces = [], []
     for frames in zip(one.split(3, 1), two.split(3, 1)):
@@ -94,7 +98,7 @@ def test_a_flushed_or_reset_stream_is_new():
     assert torch.equal(play(stream, magnitude, 5), first)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@kinds
 def test_the_state_can_be_copied_saved_and_resumed(kind):
     magnitude = magnitudes()
     inverter = make_inverter(kind, CONFIG)
@@ -113,7 +117,22 @@ def test_the_state_can_be_copied_saved_and_resumed(kind):
         )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@kinds
+def test_a_state_of_another_stream_is_refused(kind):
+    magnitude = magnitudes(seconds=0.2)
+    stream = InversionStream(make_inverter(kind, CONFIG))
+    stream.push(magnitude)
+    for other in KINDS:
+        if other != kind:
+            another = InversionStream(make_inverter(other, CONFIG))
+            another.state = stream.state
+            with pytest.raises(ValueError, match="belongs to another inverter"):
+                another.push(magnitude)
+    with pytest.raises(ValueError, match="a batch of 1"):
+        stream.push(magnitude.repeat(2, 1, 1))
+
+
+@kinds
 def test_what_comes_out_may_be_used_in_training(kind):
     stream = InversionStream(make_inverter(kind, CONFIG))
     gain = torch.ones(1, requires_grad=True)
@@ -123,7 +142,7 @@ def test_what_comes_out_may_be_used_in_training(kind):
     assert gain.grad > 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@kinds
 def test_memory_is_constant(kind):
     stream = InversionStream(make_inverter(kind, CONFIG))
     sizes, saved = set(), set()
@@ -138,7 +157,7 @@ def test_memory_is_constant(kind):
     assert max(saved) < min(sizes) + 8192
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@kinds
 def test_a_bad_frame_is_refused_and_changes_nothing(kind):
     magnitude = magnitudes()
     inverter = make_inverter(kind, CONFIG)
@@ -156,7 +175,7 @@ def test_a_bad_frame_is_refused_and_changes_nothing(kind):
     assert torch.equal(torch.cat(pieces, 1), inverter(magnitude))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@kinds
 @pytest.mark.parametrize(
     "name, signal",
     [

@@ -1,6 +1,8 @@
 """The drop-in, beside the transform that it replaces."""
 
 import inspect
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -196,6 +198,8 @@ def test_a_griffin_lim_checkpoint_loads():
         (dict(hop_length=500), ValueError, "hop_length"),
         (dict(win_length=500), ValueError, "n_fft"),
         (dict(lookahead=3), ValueError, "lookahead"),
+        (dict(n_fft=10**8), ValueError, "win_length must lie in"),
+        (dict(n_fft=400.5), TypeError, "win_length must be an integer"),
         (dict(window_fn=lambda n: torch.ones(n - 1)), ValueError, "399"),
     ],
 )
@@ -220,3 +224,68 @@ def test_bad_arguments_are_refused(arguments, error, message):
 def test_bad_spectrograms_are_refused(power, change, error, message):
     with pytest.raises(error, match=message):
         PhaseInversion(512, power=power)(change(spectrogram()))
+
+
+def double_precision(n_iter, momentum=0.99):
+    """A small transform, and a spectrogram, in double precision."""
+    options = dict(hop_length=20, power=1.0, momentum=momentum)
+    transform = PhaseInversion(80, n_iter, **options).double()
+    # Away from zero, where nothing is differentiable.
+    specgram = 0.5 + spectrogram((), frames=5, n_fft=80, dtype=torch.float64)
+    return transform, specgram.requires_grad_()
+
+
+@pytest.mark.parametrize("n_iter, momentum", [(0, 0.99), (2, 0.0), (2, 0.99)])
+def test_first_and_second_derivatives_are_right(n_iter, momentum):
+    transform, specgram = double_precision(n_iter, momentum)
+    # Along random directions: all of them take minutes.
+    assert torch.autograd.gradcheck(transform, specgram, fast_mode=True)
+    assert torch.autograd.gradgradcheck(transform, specgram, fast_mode=True)
+
+
+@pytest.mark.parametrize("n_iter", [0, 2])
+def test_torch_func_grad_is_the_gradient(n_iter):
+    transform, specgram = double_precision(n_iter)
+
+    def loss(x):
+        return transform(x).square().sum()
+
+    (expected,) = torch.autograd.grad(loss(specgram), specgram)
+    found = torch.func.grad(loss)(specgram.detach())
+    assert torch.allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("n_iter", [0, 2])
+def test_compiled_it_gives_the_same_from_the_first_call(backend, n_iter):
+    code = (
+        "import torch\n"
+        "from speechbrain_phaseinv import PhaseInversion\n"
+        f"transform = PhaseInversion(64, {n_iter}, hop_length=16)\n"
+        "torch.manual_seed(0)\n"
+        "x = torch.rand(2, 33, 12)\n"
+        f"y = torch.compile(transform, backend={backend!r})(x)\n"
+        "torch.testing.assert_close(y, transform(x), rtol=0, atol=1e-5)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("n_iter", [0, 2])
+def test_another_default_device_changes_nothing(n_iter):
+    transform = PhaseInversion(64, n_iter, hop_length=16)
+    specgram = spectrogram(n_fft=64)
+    expected = transform(specgram)
+    with torch.device("meta"):
+        assert torch.equal(transform(specgram), expected)
+
+
+def test_built_on_meta_and_materialised_it_gives_the_same():
+    transform = PhaseInversion(96, hop_length=24)
+    with torch.device("meta"):
+        late = PhaseInversion(96, hop_length=24)
+    late.to_empty(device="cpu").load_state_dict(transform.state_dict())
+    specgram = spectrogram(n_fft=96)
+    assert torch.equal(late(specgram), transform(specgram))

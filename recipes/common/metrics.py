@@ -1,9 +1,10 @@
 """The metrics of an output, and samples to listen to."""
 
-from speechbrain_phaseinv.audio import write_audio
-from speechbrain_phaseinv.evaluation import evaluate as evaluation
 from speechbrain_phaseinv.evaluation.plot import plot_comparison
 from speechbrain_phaseinv.evaluation.summary import summarise
+
+from speechbrain_phaseinv.audio import write_audio
+from speechbrain_phaseinv.evaluation import evaluate as evaluation
 
 # Columns here, and the scores of `evaluation` that they hold. PESQ and ESTOI
 # need extra_requirements.txt; without them the columns are missing.

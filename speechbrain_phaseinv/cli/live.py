@@ -1,23 +1,24 @@
-"""``phaseinv stream``: sound in, its magnitudes inverted online, sound out."""
+"""Sound in, its magnitudes inverted online, sound out, until it ends."""
 
 import gc
 import math
 import signal
-import sys
 import threading
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..audio import READABLE
+from ..audio import READABLE, check_format
 from ..inversion import SpectrogramInverter
 from ..stft import analysis_flush, analysis_step
 from ..streaming import InversionStream
+from . import say
+from .options import config_of
 from .pcm import Format, SampleReader, SampleWriter, open_input, open_output
-from .reconstruct import stft_for
 
 # What is read from the wrong encoding: its transform would overflow.
 ABSURD = 1e30
@@ -26,22 +27,8 @@ ABSURD = 1e30
 class LiveInversion:
     """Throw the phase of a sound away and find it again, while it sounds.
 
-    All samples that come out are as many as went in, and those that
-    `InversionStream` gives for the magnitudes of all that went in.
-
-    Arguments
-    ---------
-    inverter : SpectrogramInverter
-        How to invert.
-
-    Example
-    -------
-    >>> from speechbrain_phaseinv.stft import StftConfig
-    >>> config = StftConfig(16000, n_fft=512, hop_length=128)
-    >>> live = LiveInversion(SpectrogramInverter(config, estimator="gradient"))
-    >>> found = [live.push(x) for x in torch.randn(1, 1000).split(128, dim=1)]
-    >>> sum(x.shape[1] for x in found) + live.finish().shape[1]
-    1000
+    As many samples come out as went in, those that `InversionStream` gives
+    for their magnitudes.
     """
 
     def __init__(self, inverter):
@@ -75,33 +62,28 @@ class LiveInversion:
 def stream(args):
     """Run the command, with what its options say.
 
-    Returns
-    -------
-    status : int
-        0 at the end of the input, or if nobody reads the output any more;
-        130 after Ctrl-C, 143 after SIGTERM, as a shell expects.
+    The status is 0 at the end of the input, or if nobody reads the output any
+    more; 130 after Ctrl-C, 143 after SIGTERM, as a shell expects.
     """
-    paths = (args.paths + ["-", "-"])[: max(len(args.paths), 2)]
-    if len(paths) > 2:
-        raise ValueError(f"expected IN and OUT, got {len(paths)} paths.")
-    _check_name(paths[1])
+    source, target, *more = [*args.paths, "-", "-"][: max(len(args.paths), 2)]
+    if more:
+        raise ValueError(f"expected IN and OUT, got {len(args.paths)} paths.")
+    _check_name(target)
+    raw_format = _raw_format(args)
     torch.set_num_threads(1)  # frames are too small to be shared
-    file, name = open_input(paths[0])
+    file, name = open_input(source)
     with file:
-        reader = SampleReader(file, name, _raw_format(args))
+        reader = SampleReader(file, name, raw_format)
         rate, channels, encoding = reader.format
-        config = stft_for(
-            rate, args.n_fft, args.win_length, args.hop_length, args.window
-        )
         inverter = SpectrogramInverter(
-            config, args.lookahead, args.estimator
+            config_of(args, rate), args.lookahead, args.estimator
         ).eval()
         _warm_up(inverter, channels)
         # Sixteen bits stay what they are, all else is kept without loss.
         out = args.dtype or ("s16le" if encoding == "s16le" else "f32le")
-        header = not args.raw or str(paths[1]).lower().endswith(".wav")
-        with open_output(paths[1], args.overwrite, file) as target:
-            writer = SampleWriter(target, Format(rate, channels, out), header)
+        header = not args.raw or target.lower().endswith(".wav")
+        with open_output(target, args.overwrite, file) as output:
+            writer = SampleWriter(output, Format(rate, channels, out), header)
             # Python's collector of garbage now and then looks at all there
             # is, torch included: a tenth of a second, in which no frame would
             # come. It leaves out what is there now; frames leave no garbage.
@@ -111,16 +93,21 @@ def stream(args):
                 outcome = _run(reader, writer, inverter)
             finally:
                 gc.unfreeze()
+    if reader.missing and not outcome.remark:
+        warnings.warn(
+            f"{name}: the input is truncated: it ended {reader.missing} bytes "
+            "before its header says.",
+            stacklevel=2,
+        )
     if not args.quiet:
-        print(outcome.describe(inverter, writer, name), file=sys.stderr)
+        say(outcome.describe(inverter, writer, name), err=True)
     return outcome.status
 
 
 class Outcome:
     """How a run went: its end, and the times of its frames.
 
-    Times are counted by their logarithm, to a percent, so that a stream
-    without end needs no more memory than a short one.
+    Times are counted by their logarithm, to a percent: memory stays constant.
     """
 
     def __init__(self):
@@ -185,11 +172,11 @@ def _run(reader, writer, inverter):
                 outcome.invalid += int(valid.size - valid.sum())
                 block = torch.from_numpy(np.where(valid, block, 0))
                 start = time.perf_counter()
-                found = live.push(block)
+                ready = live.push(block)
                 outcome.add(time.perf_counter() - start)
                 outcome.samples += block.shape[1]
-                if found.shape[1]:
-                    writer.write(found.numpy())
+                if ready.shape[1]:
+                    writer.write(ready.numpy())
             if live.samples:
                 writer.write(live.finish().numpy())
         except BrokenPipeError:
@@ -263,11 +250,7 @@ def _raw_format(args):
     if not args.sample_rate:
         raise ValueError("--raw needs --sample-rate HZ.")
     channels = 1 if args.channels is None else args.channels
-    if args.sample_rate < 1 or channels < 1:
-        raise ValueError(
-            "--sample-rate and --channels must be positive, got "
-            f"{args.sample_rate} and {channels}."
-        )
+    check_format("--raw", args.sample_rate, channels)
     return Format(args.sample_rate, channels, args.dtype or "s16le")
 
 

@@ -1,373 +1,153 @@
-"""What the command ``phaseinv`` can be told: subcommands and their options.
+"""Options that several commands share, as decorators, and what they mean."""
 
-Nothing heavy is imported, here or by what is asked for help.
-"""
+import click
 
-import argparse
-
-
-def build_parser():
-    """All subcommands and their options."""
-    parser = _Parser(
-        prog="phaseinv",
-        description="Give magnitude spectrograms their phase, in linear time.",
-        formatter_class=_wide,
-    )
-    parser.add_argument("--version", action=_Version)
-    commands = parser.add_subparsers(
-        title="commands",
-        dest="command",
-        metavar="COMMAND",
-        required=True,
-    )
-    _add_reconstruct(commands)
-    _add_invert(commands)
-    _add_stream(commands)
-    _add_export(commands)
-    _add_compare(commands)
-    return parser
+# Beyond this length a transform is a mistake that would fill the memory: 65 s
+# at 16 kHz.
+MAX_N_FFT = 1 << 20
 
 
-def _add_reconstruct(commands):
-    parser = commands.add_parser(
-        "reconstruct",
-        help="throw the phase of a recording away and find it again",
-        description=(
-            "Throw the phase of a recording away, reconstruct it from the "
-            "magnitudes, write the result, and show how near it comes, "
-            "beside 32 iterations of fast Griffin-Lim."
+def rate_option(**options):
+    """``--sample-rate``."""
+    # Twice the type: audio.MAX_RATE, which is too heavy to be imported here.
+    rate = click.IntRange(max=10_000_000)
+    return click.option("--sample-rate", type=rate, metavar="HZ", **options)
+
+
+def at_least(low):
+    """A callback that refuses smaller numbers."""
+
+    def check(_, option, value):
+        if value is not None and value < low:
+            reason = "must not be negative" if low == 0 else "is too small"
+            raise ValueError(f"{option.opts[0]} {value}: {reason}.")
+        return value
+
+    return check
+
+
+def together(*decorators):
+    """Several decorators as one."""
+
+    def decorate(function):
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+def _length(name, text, **more):
+    """An option that is a number of samples."""
+    length = click.IntRange(max=MAX_N_FFT)
+    return click.option(name, type=length, metavar="N", help=text, **more)
+
+
+def stft_options(of_array=False):
+    """The transform; that of an array has no default for its hop."""
+    default, hop = "that of the array", "Distance of two frames, in samples"
+    if not of_array:
+        hop += " (default: a quarter of the window)"
+        default = "the power of two next above 32 ms, 512 at 16 kHz, 1024 at "
+        default += "22.05 kHz, 2048 at 48 kHz"
+    return together(
+        _length(
+            "--n-fft",
+            f"Length of the transform, in samples (default: {default}).",
         ),
-        epilog=(
-            "Without OUT, IN.wav becomes IN-phaseinv.wav in the current "
-            "folder, and replaces what has that name. Without IN, a bundled "
-            "sentence is taken. Folders are searched for recordings, and "
-            "their results go into a folder."
+        _length(
+            "--win-length",
+            "Length of the window, in samples (default: --n-fft).",
         ),
-    )
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        metavar="IN [OUT]",
-        help=(
-            "a recording, of any rate and number of channels, and where its "
-            "reconstruction goes (.wav, .flac or .ogg); or several "
-            "recordings or a folder of them, and last the output folder"
-        ),
-    )
-    parser.add_argument(
-        "--output-folder",
-        metavar="DIR",
-        help="where results go; all other paths are inputs then",
-    )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace an OUT that exists",
-    )
-    parser.add_argument(
-        "--plot",
-        metavar="FILE.png",
-        help="draw original, reconstruction and difference spectrograms",
-    )
-    _add_stft_options(parser)
-    _add_method_options(parser)
-
-
-def _add_invert(commands):
-    parser = commands.add_parser(
-        "invert",
-        help="turn a saved magnitude spectrogram into a recording",
-        description="Turn magnitudes that numpy.save wrote into a recording.",
-        epilog=(
-            "The array is [freq, time] or [time, freq], with channels before "
-            "if it has three axes. The axis of n_fft // 2 + 1 entries is "
-            "frequency; if both are, the order is [freq, time]. Frames are "
-            "centred, as torch.stft and librosa have them by default."
+        _length("--hop-length", f"{hop}.", required=of_array),
+        click.option(
+            "--window",
+            default="hann",
+            metavar="NAME",
+            help="hann (default), hamming, blackman, bartlett or rectangular.",
         ),
     )
-    parser.add_argument("magnitude", metavar="MAG.npy", help="the array")
-    parser.add_argument("output", metavar="OUT.wav", help="the recording")
-    parser.add_argument(
-        "--sample-rate", type=int, required=True, metavar="HZ", help="in Hz"
-    )
-    parser.add_argument(
-        "--power",
-        type=float,
-        default=1.0,
-        help="exponent of the magnitudes in the array: 1 (default), 2 if it "
-        "holds powers",
-    )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace an OUT.wav that exists",
-    )
-    _add_stft_options(parser, hop_required=True)
-    _add_method_options(parser)
 
 
-def _add_stream(commands):
-    parser = commands.add_parser(
-        "stream",
-        help="the same while the sound is coming in, in a pipe",
-        description=(
-            "Throw the phase of a sound away and reconstruct it online, a hop "
-            "in and a hop out. What comes out are as many samples as went in; "
-            "latency and time per frame are told on stderr at the end."
-        ),
-        epilog=(
-            "For example: sox in.flac -t wav - | phaseinv stream | sox -t wav "
-            "- out.flac. Ctrl-C ends the input, and the output is complete "
-            "up to there."
-        ),
-    )
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        metavar="IN OUT",
-        help="WAV files, or - for standard input and output (default: both)",
-    )
-    parser.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace an OUT that exists",
-    )
-    group = parser.add_argument_group("samples without a header")
-    group.add_argument(
-        "--raw",
-        action="store_true",
-        help="the input has no header, and the output only if it is named .wav",
-    )
-    group.add_argument("--sample-rate", type=int, metavar="HZ", help="in Hz")
-    group.add_argument("--channels", type=int, metavar="N", help="default: 1")
-    group.add_argument(
-        "--dtype",
-        choices=("s16le", "f32le"),
-        help="of raw input (default: s16le), and of any output (default: "
-        "s16le if the input is, else f32le)",
-    )
-    _add_stft_options(parser)
-    _add_estimator_options(parser)
-    parser.add_argument(
-        "--quiet", action="store_true", help="print nothing but errors"
-    )
-
-
-def _add_export(commands):
-    parser = commands.add_parser(
-        "export",
-        help="write ONNX models and test vectors for a device",
-        description=(
-            "Write what a device needs: the network and the solver as ONNX, "
-            "constants and sizes, test vectors, and a reference runtime that "
-            "needs no torch. It fails if they do not compute what PyTorch "
-            "does."
-        ),
-        epilog="Check a copy anywhere with: python FOLDER/edge.py FOLDER",
-    )
-    parser.add_argument("folder", metavar="FOLDER", help="where to")
-    parser.add_argument(
-        "--sample-rate",
-        type=int,
-        default=16000,
-        metavar="HZ",
-        help="in Hz (default: 16000)",
-    )
-    _add_stft_options(parser)
-    group = _add_estimator_options(parser)
-    group.add_argument(
-        "--paired",
-        action="store_true",
-        help="the network that predicts two frames at a time, at half the cost",
-    )
-
-
-def _add_compare(commands):
-    parser = commands.add_parser(
-        "compare",
-        help="measure, draw and play methods side by side",
-        description=(
-            "Throw the phase of recordings away, let each method find it "
-            "again, and write a table, results.json, results.csv and a page, "
-            "report.html, that shows and plays it all without a network."
-        ),
-        epilog=(
-            "Peers are left out where they are not installed: pip install "
-            "pghipy lws torch-specinv. The page holds excerpts of the "
-            "recordings."
-        ),
-    )
-    parser.add_argument(
-        "paths", nargs="+", metavar="IN", help="recordings, or folders of them"
-    )
-    parser.add_argument(
-        "--out",
-        default="comparison",
-        metavar="DIR",
-        help="folder for the results (default: comparison)",
-    )
-    parser.add_argument(
-        "--sample-rate",
-        type=int,
-        metavar="HZ",
-        help="other recordings are resampled (default: what most have)",
-    )
-    parser.add_argument(
-        "--limit", type=int, metavar="N", help="the first N recordings only"
-    )
-    parser.add_argument(
-        "--examples",
-        type=int,
-        default=3,
-        metavar="N",
-        help="recordings to listen to on the page (default: 3)",
-    )
-    parser.add_argument(
-        "--methods",
-        metavar="A,B",
-        help="which methods, with commas (default: all; a wrong one lists "
-        "them)",
-    )
-    parser.add_argument(
-        "--weights",
-        nargs="+",
-        default=[],
-        metavar="DIR",
-        help="folders of weights of your own training, to be added",
-    )
-    _add_stft_options(parser)
-
-
-def _add_stft_options(parser, hop_required=False):
-    group = parser.add_argument_group("the STFT, lengths in samples")
-    group.add_argument(
-        "--n-fft",
-        type=int,
-        metavar="N",
-        help="length of the transform (default: of the array)"
-        if hop_required
-        else "length of the transform (default: the power of two next above "
-        "32 ms, 512 at 16 kHz, 1024 at 22.05 kHz, 2048 at 48 kHz)",
-    )
-    group.add_argument(
-        "--win-length",
-        type=int,
-        metavar="N",
-        help="length of the window (default: N of --n-fft)",
-    )
-    group.add_argument(
-        "--hop-length",
-        type=int,
-        metavar="N",
-        required=hop_required,
-        help="distance of two frames"
-        + ("" if hop_required else " (default: a quarter of the window)"),
-    )
-    group.add_argument(
-        "--window",
-        default="hann",
-        metavar="NAME",
-        help="hann (default), hamming, blackman, bartlett or rectangular",
-    )
-
-
-def _add_estimator_options(parser):
-    group = parser.add_argument_group("the method")
-    group.add_argument(
+estimator_options = together(
+    click.option(
         "--estimator",
-        choices=("auto", "network", "gradient"),
+        type=click.Choice(["auto", "network", "gradient"]),
         default="auto",
-        help="what predicts the phase's derivatives: the packaged network, "
+        help="What predicts the phase's derivatives: the packaged network, "
         "for the transforms it was trained on, the gradient theorem, for any, "
-        "or the first that fits (default)",
-    )
-    group.add_argument(
+        "or the first that fits (default).",
+    ),
+    click.option(
         "--lookahead",
-        type=int,
-        choices=(0, 1),
+        type=click.IntRange(0, 1),
         default=1,
-        help="frames that a frame waits for (default: 1)",
-    )
-    return group
+        help="Frames that a frame waits for: 0 or 1 (default: 1).",
+    ),
+)
+output_options = together(
+    click.option(
+        "--overwrite", is_flag=True, help="Replace an output that exists."
+    ),
+    click.option(
+        "--quiet",
+        is_flag=True,
+        help="Print nothing but errors and warnings; compare nothing.",
+    ),
+)
 
-
-def _add_method_options(parser):
-    group = _add_estimator_options(parser)
-    group.add_argument(
+# How a whole recording is inverted, and written.
+method_options = together(
+    estimator_options,
+    click.option(
         "--n-iter",
         type=int,
         default=0,
         metavar="N",
-        help="iterations of fast Griffin-Lim that refine the result "
-        "(default: 0)",
-    )
-    parser.add_argument(
+        callback=at_least(0),
+        help="Iterations of fast Griffin-Lim that refine the result "
+        "(default: 0).",
+    ),
+    click.option(
         "--subtype",
         metavar="NAME",
-        help="sample format of the output, such as PCM_16, PCM_24 or FLOAT",
-    )
-    parser.add_argument(
-        "--quiet",
-        action="store_true",
-        help="print nothing but errors; nothing is compared then",
-    )
+        help="Sample format of the output, such as PCM_16, PCM_24 or FLOAT.",
+    ),
+    output_options,
+)
 
 
-def parse(parser, arguments=None):
-    """Parse, with options between the paths too, which argparse leaves over.
+def stft_for(
+    sample_rate, n_fft=None, win_length=None, hop_length=None, window="hann"
+):
+    """The transform for speech at a sample rate, as far as it is left open.
 
-    Arguments
-    ---------
-    parser : argparse.ArgumentParser
-        As from `build_parser`.
-    arguments : list of str, optional
-        Default: those of the process.
-
-    Returns
-    -------
-    args : argparse.Namespace
-
-    Example
-    -------
-    >>> line = ["reconstruct", "in.wav", "--quiet", "out.wav"]
-    >>> parse(build_parser(), line).paths
-    ['in.wav', 'out.wav']
+    By default `n_fft` is the power of two next above 32 ms, or above the
+    window; the window covers it, and the hop is a quarter of the window.
     """
-    args, left = parser.parse_known_args(arguments)
-    unknown = [
-        x
-        for x in left
-        if (x.startswith("-") and x != "-") or "paths" not in args
-    ]
-    if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    if left:
-        args.paths += left
-    return args
+    from ..config import StftConfig
+
+    if n_fft is None:
+        # In integers: 32 ms of 16 kHz are 512 samples, not a little more.
+        shortest = win_length or -(-sample_rate * 32 // 1000)
+        n_fft = max(1 << (shortest - 1).bit_length(), 32)
+    return StftConfig(sample_rate, n_fft, win_length, hop_length, window)
 
 
-def _wide(prog):
-    """Help with room for the commands' names beside their meaning."""
-    return argparse.HelpFormatter(prog, max_help_position=32)
+def config_of(args, sample_rate=None):
+    """The transform that the options ask for."""
+    return stft_for(
+        sample_rate or args.sample_rate,
+        args.n_fft,
+        args.win_length,
+        args.hop_length,
+        args.window,
+    )
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line too."""
-
-    def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} -h)\n")
-
-
-class _Version(argparse.Action):
-    """Print the installed version, which is looked up only then."""
-
-    def __init__(self, option_strings, dest, **_):
-        super().__init__(
-            option_strings, dest, nargs=0, help="print the version and exit"
-        )
-
-    def __call__(self, parser, *_):
-        from importlib.metadata import version
-
-        print(f"phaseinv {version('speechbrain_phaseinv')}")
-        parser.exit(0)
+def describe(config):
+    """A transform in a few words."""
+    return (
+        f"n_fft {config.n_fft}, {config.window} window of "
+        f"{config.win_length}, hop {config.hop_length}"
+    )

@@ -1,104 +1,84 @@
 """Samples from and to pipes and files, block by block: WAV, or raw.
 
-`audio` reads and writes whole files; this is for sound that has not ended.
+`audio` reads and writes recordings; this is for sound that has not ended. A
+read that waits for sound has to give way to a signal, which libsndfile's does
+not, and libsndfile writes no WAV to a pipe.
 """
 
 import os
 import stat
 import struct
 import sys
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 
-# Encodings that are read: NumPy's type, and full scale. Those of a WAV file
-# by its format tag and bits.
-ENCODINGS = {
-    "u8": ("u1", 2**7),
-    "s16le": ("<i2", 2**15),
-    "s24le": ("u1", 2**31),  # three bytes, made the upper ones of four
-    "s32le": ("<i4", 2**31),
-    "f32le": ("<f4", 1),
-    "f64le": ("<f8", 1),
-}
-WIDTHS = {"u8": 1, "s16le": 2, "s24le": 3, "s32le": 4, "f32le": 4, "f64le": 8}
-TAGS = {(1, 8): "u8", (1, 16): "s16le", (1, 24): "s24le", (1, 32): "s32le"}
-TAGS.update({(3, 32): "f32le", (3, 64): "f64le"})
+from ..audio import UNTIL_THE_END, check_format, check_place, replacing
 
-# A size in a header from which on it means: until the end. Writers to a pipe
-# put the largest number there, or one not far below.
-UNTIL_THE_END = 0x7FFFF000
+# Encodings that are read: the tag of a WAV file, bytes, NumPy's type, and full
+# scale.
+ENCODINGS = {
+    "u8": (1, 1, "u1", 2**7),
+    "s16le": (1, 2, "<i2", 2**15),
+    "s24le": (1, 3, "u1", 2**31),  # three bytes, the upper ones of four
+    "s32le": (1, 4, "<i4", 2**31),
+    "f32le": (3, 4, "<f4", 1),
+    "f64le": (3, 8, "<f8", 1),
+}
+TAGS = {(tag, 8 * n): name for name, (tag, n, *_) in ENCODINGS.items()}
 
 
 class Format(NamedTuple):
-    """What the bytes of raw samples mean.
-
-    Attributes
-    ----------
-    sample_rate : int
-        In Hz.
-    channels : int
-        Samples of all channels alternate.
-    encoding : str
-        One of `ENCODINGS`.
-    """
+    """What the bytes of raw samples mean; the rate is in Hz."""
 
     sample_rate: int
     channels: int
     encoding: str
 
+    @property
+    def width(self):
+        """Bytes of one sample of all channels."""
+        return ENCODINGS[self.encoding][1] * self.channels
+
 
 class SampleReader:
-    """Blocks of samples from a file or a pipe.
-
-    Arguments
-    ---------
-    file : io.RawIOBase
-        Unbuffered, such as ``open(path, "rb", buffering=0)``.
-    name : str
-        For messages.
-    format : Format, optional
-        Of raw samples. Default: what the WAV header says.
-    """
+    """Blocks of samples from an unbuffered file or pipe, raw or WAV."""
 
     def __init__(self, file, name, format=None):
-        self._file, self._buffer = file, b""
+        self._file, self._buffer = file, bytearray()
         self._left = float("inf")  # bytes of samples still to be read
         self.name = name
         self.format = format or self._header()
-        self._width = WIDTHS[self.format.encoding] * self.format.channels
+
+    @property
+    def missing(self):
+        """Bytes of samples that the header states, and that have not come."""
+        return self._left if self._left < float("inf") else 0
 
     def read(self, samples):
-        """The next samples, or fewer at the end.
+        """The next samples of each channel, [channels, samples], full scale 1.
 
-        Waits until they are there. If a signal handler raises meanwhile,
-        nothing is lost.
-
-        Arguments
-        ---------
-        samples : int
-            Of each channel.
-
-        Returns
-        -------
-        waveform : numpy.ndarray, [channels, samples], float32
-            Full scale is 1.
+        Waits until they are there; there are fewer at the end. If a signal
+        handler raises meanwhile, nothing is lost.
         """
-        data = self._take(min(samples * self._width, self._left))
+        width = self.format.width
+        data = self._take(min(samples * width, self._left))
         self._left -= len(data)
-        data = data[: len(data) // self._width * self._width]
+        data = data[: len(data) // width * width]
         waveform = decode(data, self.format.encoding)
         waveform = waveform.reshape(-1, self.format.channels).T
         return np.ascontiguousarray(waveform)
 
     def _take(self, size):
-        """So many bytes, or fewer at the end."""
-        while len(self._buffer) < size:
-            more = self._file.read(int(size) - len(self._buffer))
+        """`size` bytes, or fewer at the end."""
+        while len(self._buffer) < size:  # never more at once than there is
+            more = self._file.read(min(int(size) - len(self._buffer), 1 << 20))
             if not more:
                 break
             self._buffer += more
-        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        data = bytes(self._buffer[: int(size)])
+        del self._buffer[: len(data)]
         return data
 
     def _header(self):
@@ -117,7 +97,8 @@ class SampleReader:
                 raise ValueError(f"{self.name}: the WAV file has no samples.")
             name, size = struct.unpack("<4sI", chunk)
             if name == b"data" and format is not None:
-                if 0 < size < UNTIL_THE_END:
+                # SoX rounds its "unknown" down to whole sample frames.
+                if 0 < size <= UNTIL_THE_END - format.width:
                     self._left = size
                 return format
             # Chunks begin at even places.
@@ -131,34 +112,21 @@ class SampleReader:
         bits = struct.unpack("<H", content[14:16])[0]
         if tag == 0xFFFE and len(content) >= 26:  # extensible
             tag = struct.unpack("<H", content[24:26])[0]
-        if (tag, bits) not in TAGS or channels < 1 or rate < 1:
+        if (tag, bits) not in TAGS:
             raise ValueError(
-                f"{self.name}: cannot read {channels} channels of WAV format "
-                f"{tag} with {bits} bits at {rate} Hz. Expected PCM of 8 to "
-                "32 bits or floats; convert it with sox or ffmpeg."
+                f"{self.name}: cannot read WAV format {tag} with {bits} bits. "
+                "Expected PCM of 8 to 32 bits or floats; convert it with sox "
+                "or ffmpeg."
             )
+        check_format(self.name, rate, channels)
         return Format(rate, channels, TAGS[tag, bits])
 
 
 class SampleWriter:
-    """Blocks of samples to a file or a pipe, each written at once.
+    """Blocks of samples to an unbuffered file or pipe, each written at once.
 
-    Arguments
-    ---------
-    file : io.RawIOBase
-        Unbuffered.
-    format : Format
-        Its encoding is "s16le" or "f32le".
-    header : bool
-        Begin as a WAV file. The sizes in the header are put right by `close`
-        where the file can be rewound, and mean "until the end" till then.
-
-    Attributes
-    ----------
-    clipped : int
-        Samples beyond full scale that were cut off.
-    samples : int
-        Written so far, of each channel.
+    Beyond 16 bits `clipped` samples are cut off. The sizes in a header mean
+    "until the end", until `close` puts them right where a file can be rewound.
     """
 
     def __init__(self, file, format, header=True):
@@ -188,14 +156,8 @@ class SampleWriter:
 
 
 def decode(data, encoding):
-    """Bytes to samples of full scale 1, float32.
-
-    Example
-    -------
-    >>> decode(bytes([0, 64, 0, 128]), "s16le")
-    array([ 0.5, -1. ], dtype=float32)
-    """
-    kind, scale = ENCODINGS[encoding]
+    """Bytes to samples of full scale 1, float32."""
+    *_, kind, scale = ENCODINGS[encoding]
     numbers = np.frombuffer(data, kind)
     if encoding == "s24le":
         wide = np.zeros((len(numbers) // 3, 4), "u1")
@@ -219,72 +181,78 @@ def encode(samples, encoding):
 
 
 def wav_header(format, samples=None):
-    """What stands before the samples of a WAV file.
-
-    Arguments
-    ---------
-    format : Format
-        "s16le" or "f32le".
-    samples : int, optional
-        Of each channel. None, or too many for the header: until the end.
-    """
+    """What precedes samples in a WAV file; None of them: until the end."""
     rate, channels, encoding = format
-    width = WIDTHS[encoding]
-    tag = 3 if encoding == "f32le" else 1
-    data = None if samples is None else samples * channels * width
-    fmt = (tag, channels, rate, rate * channels * width, channels * width)
-    fmt = struct.pack("<HHIIHH", *fmt, 8 * width)
-    middle = struct.pack("<4sI", b"fmt ", len(fmt)) + fmt
+    tag, size, *_ = ENCODINGS[encoding]
+    width, most = format.width, 0xFFFFFFFF
+    data = most if samples is None else samples * width
+    fmt = struct.pack(
+        "<HHIIHH", tag, channels, rate, rate * width, width, 8 * size
+    )
+    fact = b""
     if tag == 3:  # all but PCM: an empty extension, and the length
         fmt += struct.pack("<H", 0)
-        middle = struct.pack("<4sI", b"fmt ", len(fmt)) + fmt
-        count = 0xFFFFFFFF if data is None else samples
-        middle += struct.pack("<4sII", b"fact", 4, min(count, 0xFFFFFFFF))
-    total = None if data is None else 4 + len(middle) + 8 + data
-    if total is None or total > 0xFFFFFFFF:
-        total = data = 0xFFFFFFFF
+        count = most if samples is None else min(samples, most)
+        fact = struct.pack("<4sII", b"fact", 4, count)
+    middle = struct.pack("<4sI", b"fmt ", len(fmt)) + fmt + fact
+    total = 4 + len(middle) + 8 + data
+    if total > most:
+        total = data = most
     riff = struct.pack("<4sI4s", b"RIFF", total, b"WAVE")
     return riff + middle + struct.pack("<4sI", b"data", data)
 
 
 def open_input(path):
     """A file, or standard input for "-", unbuffered; and its name."""
-    if str(path) == "-":
-        if sys.stdin.isatty():
-            raise ValueError(
-                "expected audio on standard input, which is a terminal. Name "
-                "a file, or pipe something in."
-            )
-        return open(0, "rb", buffering=0, closefd=False), "standard input"
-    return open(path, "rb", buffering=0), str(path)
+    if path != "-":
+        return open(path, "rb", buffering=0), path
+    if sys.stdin is None or sys.stdin.isatty():
+        state = "closed" if sys.stdin is None else "a terminal"
+        raise ValueError(
+            f"expected audio on standard input, which is {state}. Name a "
+            "file, or pipe something in."
+        )
+    return open(0, "rb", buffering=0, closefd=False), "standard input"
 
 
+@contextmanager
 def open_output(path, overwrite=False, source=None):
     """A file, or standard output for "-", unbuffered.
 
-    A file that exists is replaced only with `overwrite`, and `source`, an
-    open file, never.
+    A file appears whole, at the end. One that exists is replaced only with
+    `overwrite`, and `source`, an open file, never.
     """
-    if str(path) == "-":
-        if sys.stdout.isatty():
+    if path == "-":
+        if sys.stdout is None or sys.stdout.isatty():
+            state = "closed" if sys.stdout is None else "a terminal"
             raise ValueError(
-                "standard output is a terminal, which plays no audio. Name a "
+                f"standard output is {state}, which plays no audio. Name a "
                 "file, or pipe it into something."
             )
-        return open(1, "wb", buffering=0, closefd=False)
+        with open(1, "wb", buffering=0, closefd=False) as file:
+            yield file
+        return
+    check_place(path)
     if os.path.isfile(path):
-        found = os.stat(path)
-        if source and os.path.samestat(found, os.fstat(source.fileno())):
+        if source and os.path.samestat(
+            os.stat(path), os.fstat(source.fileno())
+        ):
             raise ValueError(f"{path}: would replace its own input.")
         if not overwrite:
             raise FileExistsError(
                 f"{path}: exists already. Pass --overwrite to replace it."
             )
-    return open(path, "wb", buffering=0)
+    elif os.path.exists(path):  # a pipe or a device
+        with open(path, "wb", buffering=0) as file:
+            yield file
+        return
+    with replacing(path) as temporary:
+        with open(temporary, "wb", buffering=0) as file:
+            yield file
 
 
 def _can_rewind(file):
-    """Whether a file is ours from its start, and writes where it is told."""
+    """Whether a file is ours from its start, and writes anywhere."""
     try:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             return False

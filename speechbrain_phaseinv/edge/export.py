@@ -1,8 +1,7 @@
-"""An inverter for a device: ONNX graphs, test vectors, and what it costs.
+"""An inverter for a device: one ONNX model, test vectors, and what it costs.
 
-The network and the solver become ONNX, see `graphs`. The Fourier transforms
-and the overlap-add stay with the host; `edge` shows how, and a copy of it goes
-along.
+The model is a pass of the inverter's definition in PyTorch: magnitudes and a
+state in, samples and a state out. A copy of `runtime` runs and checks it.
 """
 
 import copy
@@ -17,38 +16,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..estimation.derivatives import PhaseDerivatives
-from ..estimation.gradient_theorem import BACKWARD_SHARE, GradientTheorem
-from ..integration.least_squares import CANCELLED
-from ..integration.offset import ABOVE, TOLERANCE, main_lobe
-from ..integration.refinement import INAUDIBLE, REOPENED, counts, overlap_scale
-from ..inversion import SpectrogramInverter
-from ..stft import ENVELOPE_FLOOR, analysis
+from ..checks import LOUDEST
+from ..stft import analysis
 from ..streaming import InversionStream
-from . import edge
-from .graphs import NetworkStep, SolverStep
+from .model import PassModel
 
-# Has all operators that are needed, and is read by any runtime since 2023.
-OPSET = 18
+# The first with a Fourier transform whose axis is an input.
+OPSET = 20
 
-# How far a folder may be from PyTorch: absolute, in nepers and radians, for
-# what goes in and comes out of the network; relative, in energy, for phases
-# (weighted by magnitude) and samples.
-LIMITS = {
-    "log_magnitude": 1e-4,
-    "time": 1e-4,
-    "frequency": 1e-4,
-    "time_confidence": 1e-4,
-    "frequency_confidence": 1e-4,
-    "phase": 1e-3,
-    "samples": 1e-3,
-}
+# How far a folder may be from PyTorch, relative, root of energy.
+LIMITS = {"pass": 1e-4, "samples": 1e-4}
 
-# What an estimator says of a frame.
-NAMES = PhaseDerivatives._fields[:4]
-
-# Frames of the test vectors.
+# Frames of the test vectors, and the pass that they show in full.
 VECTOR_FRAMES = 48
+VECTOR_PASS = 11
 
 
 class ExportError(RuntimeError):
@@ -65,12 +46,11 @@ def export_onnx(inverter, folder):
     folder : str or Path
         Where to; made if it does not exist. It receives
 
-        - ``phaseinv.json``: the transform, constants, sizes, latency, limits
-          and differences measured;
-        - ``solver.onnx`` and, unless the gradient theorem estimates,
-          ``network.onnx``;
+        - ``phaseinv.onnx``: `PassModel`, in single precision;
+        - ``phaseinv.json``: the transform, sizes, latency, limits and measured
+          differences;
         - ``vectors.npz``: test vectors, from PyTorch;
-        - ``edge.py``: the reference runtime, which checks the folder.
+        - ``runtime.py``: runs the model, and checks the folder.
 
     Returns
     -------
@@ -84,118 +64,86 @@ def export_onnx(inverter, folder):
         PyTorch within `LIMITS`.
     ImportError
         If onnx, onnxscript or onnxruntime is missing.
+    ValueError
+        If the estimator's schedule has passes of several frames and looks
+        ahead beyond them.
     """
     _require("onnx", "onnxscript", "onnxruntime")
+    from . import runtime
+
     inverter = copy.deepcopy(inverter).cpu().float().eval()
+    model = PassModel(inverter)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    spec = describe(inverter)
-    _write_graphs(inverter, folder)
-    np.savez_compressed(folder / "vectors.npz", **test_vectors(inverter))
-    shutil.copyfile(edge.__file__, folder / "edge.py")
-    spec["differences"] = {}
+    _write_model(model, folder / "phaseinv.onnx")
+    np.savez_compressed(folder / "vectors.npz", **test_vectors(inverter, model))
+    shutil.copyfile(runtime.__file__, folder / "runtime.py")
+    spec = describe(inverter, model)
     _write_json(folder, spec)
-    for solver in ("ladder", "onnx"):
-        results = edge.check(folder, solver)
-        spec["differences"][solver] = {
-            name: found for name, (found, _) in results.items()
-        }
-        for name, (found, limit) in results.items():
-            if not found <= limit:
-                raise ExportError(
-                    f"{folder} does not compute what PyTorch does: {name} "
-                    f"differs by {found:.2e} with the solver {solver!r}, at "
-                    f"most {limit:.0e} is allowed. Do not ship it."
-                )
+    spec["differences"] = runtime.check(folder)
     _write_json(folder, spec)
+    for name, difference in spec["differences"].items():
+        if not difference <= LIMITS[name]:
+            raise ExportError(
+                f"{folder} does not compute what PyTorch does: {name} differs "
+                f"by {difference:.2e}, at most {LIMITS[name]:.0e} is allowed. "
+                "Do not ship it."
+            )
     return spec
 
 
-def describe(inverter):
-    """Constants, sizes and latency: the contents of ``phaseinv.json``."""
-    config, estimator = inverter.config, inverter.estimator
-    stft = asdict(config)
-    stft["real_bins"] = list(config.real_bins)
-    stft["window_samples"] = config.window_tensor(torch.float64).tolist()
-    point = {
-        "past": getattr(estimator, "history", 1),
-        "stride": inverter.stride,
-        "about": sorted(int(x) for x in getattr(estimator, "about", [0])),
-        "lookahead": estimator.lookahead,
-    }
-    if isinstance(estimator, GradientTheorem):
-        point = {
-            "kind": "gradient theorem",
-            **point,
-            "slope": estimator.slope,
-            "backward_share": BACKWARD_SHARE,
-            "confidence": estimator.confidence,
+def describe(inverter, model):
+    """The contents of ``phaseinv.json``, but for the differences."""
+    config, schedule = inverter.config, inverter.schedule
+    state = [
+        {
+            "name": name,
+            "shape": list(x.shape),
+            "dtype": str(x.dtype).rpartition(".")[2],
         }
-    else:
-        point = {"kind": "network", **point}
-    new = inverter.stride + inverter.delay
+        for name, x in model.start().items()
+    ]
     return {
-        "format": 1,
-        "stft": stft,
-        "estimator": point,
-        "lookahead": inverter.lookahead,
-        "reanswered": inverter.reanswered,
+        "format": 2,
+        "method": inverter.method,
+        "stft": asdict(config),
+        "num_bins": config.num_bins,
+        "hop_length": config.hop_length,
+        "trim": config.trim,
+        "stride": schedule.stride,
+        "lookahead": schedule.lookahead,
         "power": inverter.power,
-        "real_bins": list(config.real_bins),
-        "offset": {
-            "main_lobe": main_lobe(config).tolist(),
-            "above": ABOVE,
-            "tolerance": TOLERANCE,
-        },
-        "envelope_floor": ENVELOPE_FLOOR,
-        "refinement": {
-            "iterations": inverter.refinements,
-            "cancelled": CANCELLED,
-            "inaudible": INAUDIBLE,
-            "reopened": REOPENED,
-            "delay": inverter.delay,
-            "counts": counts(new, inverter.stride),
-            "scale": overlap_scale(config, new, inverter.stride).tolist(),
-        },
+        "refinements": inverter.refinements,
+        "largest_magnitude": LOUDEST * torch.finfo(torch.float32).max,
+        "state": state,
+        "sizes": sizes(inverter, model),
         "limits": LIMITS,
-        "sizes": sizes(inverter),
     }
 
 
-def sizes(inverter):
+def sizes(inverter, model):
     """What a device needs.
 
     Returns
     -------
     sizes : dict
-        Of the network: `parameters`, `weight_bytes` in single precision,
+        Of the estimator: `parameters`, `weight_bytes` in single precision,
         `macs_per_second`, multiply-accumulates. Of the whole: `state_bytes`,
-        what has to be kept from frame to frame, in single precision;
-        `latency_samples`, win_length - hop_length + lookahead * hop_length;
+        what has to be kept from pass to pass; `latency_samples`;
         `latency_ms`.
     """
     config, estimator = inverter.config, inverter.estimator
-    stride = inverter.stride
-    # Log-magnitudes that the next pass needs; magnitudes that wait; those of
-    # the frames before, with their cosines and sines; windowed samples, their
-    # envelope, and what the refinement, if any, has heard.
-    frames = getattr(estimator, "history", 1) + estimator.lookahead
-    frames += max(inverter.lookahead, stride - 1) + 3 * REOPENED
-    numbers = frames * config.num_bins + 2 * config.synthesis_latency
-    if inverter.refinements:
-        numbers += config.synthesis_latency
-        numbers += REOPENED * (config.hop_length + config.win_length)
     parameters = sum(x.numel() for x in estimator.parameters())
     rate = config.sample_rate / config.hop_length
-    latency = inverter.latency
+    macs = count_macs(estimator) / inverter.stride
     return {
         "parameters": parameters,
         "weight_bytes": 4 * parameters,
-        "state_bytes": 4 * numbers,
+        "state_bytes": sum(x.nbytes for x in model.start().values()),
         "frames_per_second": rate,
-        "macs_per_second": round(count_macs(estimator) / stride * rate),
-        "latency_samples": latency,
-        "latency_ms": 1000 * latency / config.sample_rate,
+        "macs_per_second": round(macs * rate),
+        "latency_samples": inverter.latency,
+        "latency_ms": 1000 * inverter.latency / config.sample_rate,
     }
 
 
@@ -213,38 +161,29 @@ def count_macs(estimator):
 
 
 @torch.no_grad()
-def test_vectors(inverter):
-    """Frames and all that comes of them, from PyTorch.
+def test_vectors(inverter, model):
+    """Frames, and what comes of them in PyTorch.
 
     Returns
     -------
     vectors : dict of numpy.ndarray
-        `magnitude`, `log_magnitude`, the four of `PhaseDerivatives`, and
-        `phase`, centre-referred, zero where there is no magnitude, all
-        [time, freq]; `samples`.
+        `magnitude`, [time, freq], and `samples` of a whole stream; `in_` and
+        `out_` and a name: what goes in and comes out of one pass.
     """
-    config = inverter.config
-    magnitude = analysis(test_signal(config), config).abs()
-    frames = magnitude.shape[1]
-    # The end of a stream repeats its last frame.
-    ahead = magnitude[:, -1:].expand(-1, inverter.lookahead, -1)
-    known, _ = inverter.estimate(torch.cat([magnitude, ahead], dim=1))
-    derivatives, _, log_mag = known
-    zeros = torch.zeros_like(derivatives.time)
-    vectors = {
-        name: (zeros if x is None else x)[0, :frames]
-        for name, x in zip(NAMES, derivatives)
-    }
-    inverted, state = inverter.step(magnitude)
-    stft = torch.cat([inverted.stft, inverter.flush(state).stft], dim=1)
-    phase = (stft * config.centre_phasor(stft.dtype)).angle()
-    stream = InversionStream(inverter)
+    magnitude = analysis(test_signal(inverter.config), inverter.config).abs()
+    stream, start = InversionStream(inverter), model.start()
+    vectors = {"magnitude": magnitude[0]}
     samples = [stream.push(x) for x in magnitude.split(1, dim=1)]
-    vectors["magnitude"] = magnitude[0]
-    first = 1 if derivatives.again is None else 2
-    vectors["log_magnitude"] = log_mag[0, first : first + frames]
-    vectors["phase"] = phase[0]
     vectors["samples"] = torch.cat([*samples, stream.flush()], dim=1)[0]
+    count = torch.tensor([inverter.stride])
+    state = start.values()
+    for frames in magnitude.split(inverter.stride, dim=1)[: VECTOR_PASS + 1]:
+        inputs = frames, count, *state
+        samples, tail, *state = model(*inputs)
+    names = "magnitude", "count", *start
+    vectors |= {f"in_{k}": x for k, x in zip(names, inputs)}
+    names = "samples", "tail", *(f"next_{name}" for name in start)
+    vectors |= {f"out_{k}": x for k, x in zip(names, (samples, tail, *state))}
     return {name: x.numpy() for name, x in vectors.items()}
 
 
@@ -264,56 +203,33 @@ def test_signal(config):
     return signal.float().unsqueeze(0)
 
 
-def _write_graphs(inverter, folder):
-    config, estimator = inverter.config, inverter.estimator
-    names = list(NAMES)
-    # One tensor each: one given eight times is taken for one input.
-    frames = torch.zeros(8, 1, config.num_bins).unbind(0)
-    _write_graph(
-        SolverStep(config, inverter.power),
-        frames,
-        folder / "solver.onnx",
-        ["log_magnitude", "log_magnitude_before", *names, "cosine", "sine"],
-        ["cosine_out", "sine_out"],
-    )
-    # That of an earlier export would pass for ours.
-    (folder / "network.onnx").unlink(missing_ok=True)
-    if not isinstance(estimator, GradientTheorem):
-        _write_graph(
-            NetworkStep(estimator),
-            _network_inputs(estimator),
-            folder / "network.onnx",
-            ["log_magnitude", "state"],
-            [*names, "state_out"],
-        )
+def _write_model(model, path):
+    """Make the graph, and leave out what it does not need."""
+    from onnxscript import optimizer
 
-
-def _network_inputs(estimator):
-    """Zeros of the shapes that `NetworkStep` takes."""
-    stride = getattr(estimator, "stride", 1)
-    past = getattr(estimator, "history", 1)
-    bins = estimator.config.num_bins
-    kept = past + 1 + estimator.lookahead - stride
-    return torch.zeros(1, stride, bins), torch.zeros(1, kept, bins)
-
-
-def _write_graph(module, inputs, path, input_names, output_names):
+    start, config = model.start(), model.inverter.config
+    stride = model.inverter.stride
+    magnitude = torch.zeros(1, stride, config.num_bins)
+    inputs = magnitude, torch.tensor([stride]), *start.values()
     # The exporter warns of its own use of torch, and logs what of torchvision
     # it does without: nothing that would be ours to change.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module.eval(),
-            tuple(inputs),
-            path,
+        program = torch.onnx.export(
+            model.eval(),
+            inputs,
             dynamo=True,
             opset_version=OPSET,
-            input_names=input_names,
-            output_names=output_names,
-            external_data=False,
+            input_names=["magnitude", "count", *start],
+            output_names=["samples", "tail", *(f"next_{x}" for x in start)],
+            # Rewriting takes as long as all else, and finds nothing.
+            optimize=False,
             verbose=False,
         )
+    optimizer.fold_constants(program.model)
+    optimizer.remove_unused_nodes(program.model)
+    program.save(path)
 
 
 def _write_json(folder, spec):
@@ -330,37 +246,4 @@ def _require(*packages):
         raise ImportError(
             f"the export needs {' and '.join(missing)}: pip install "
             "'speechbrain_phaseinv[onnx]'."
-        )
-
-
-def run(args):
-    """``phaseinv export``: what its options say, and a summary on stdout."""
-    from ..cli.reconstruct import stft_for
-
-    config = stft_for(
-        args.sample_rate,
-        args.n_fft,
-        args.win_length,
-        args.hop_length,
-        args.window,
-    )
-    inverter = SpectrogramInverter(
-        config, args.lookahead, args.estimator, args.paired
-    )
-    spec = export_onnx(inverter, args.folder)
-    found = spec["sizes"]
-    print(
-        f"{args.folder}: {inverter.method}; n_fft {config.n_fft}, "
-        f"{config.window} window of {config.win_length}, hop "
-        f"{config.hop_length}\n"
-        f"weights {found['weight_bytes']} bytes, state "
-        f"{found['state_bytes']} bytes, "
-        f"{found['macs_per_second'] / 1e6:.1f} million multiply-accumulates "
-        f"per second, latency {found['latency_samples']} samples, "
-        f"{found['latency_ms']:g} ms"
-    )
-    for solver, differences in spec["differences"].items():
-        print(
-            f"solver {solver!r}: samples differ from PyTorch by "
-            f"{differences['samples']:.1e}, relative"
         )

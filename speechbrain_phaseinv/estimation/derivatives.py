@@ -13,11 +13,12 @@ referred to the window's centre (`StftConfig.centre_phasor`):
 """
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from scipy.optimize import minimize_scalar
+
+from ..config import constant
 
 
 class PhaseDerivatives(NamedTuple):
@@ -56,8 +57,7 @@ def expected_advance(config, dtype=torch.float32, device="cpu"):
     return _expected_advance(config, dtype, str(device))
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
+@constant
 def _expected_advance(config, dtype, device):
     """Made once: a stream asks for it at every frame."""
     k = torch.arange(config.num_bins, dtype=torch.int64)
@@ -98,7 +98,7 @@ def phase_derivatives(stft, config):
     return PhaseDerivatives(wrap(phase - before - advance), wrap(phase - below))
 
 
-@lru_cache(maxsize=64)
+@constant
 def gaussian_gamma(config):
     """Time-frequency ratio of the Gaussian nearest to the window.
 

@@ -11,6 +11,9 @@ import math
 
 import torch
 
+from ..backends import compiled_serves, to_arrays
+from ..config import constant
+
 # Of log-magnitudes before any sound, in nepers: 1e-30. Far enough above the
 # smallest float32 that its reciprocal is a normal number too.
 LOG_FLOOR = -69.0
@@ -57,19 +60,68 @@ def log_magnitude(magnitude, level=None):
     """
     if level is None:
         level = start_level(magnitude)
+    if magnitude.numel() and compiled_serves(magnitude, level):
+        return _log_compiled(magnitude, level)
     peaks = magnitude.detach().amax(-1)
     scale, peak = level.unbind(1)
     # The first sound: all peaks before it are zero.
     sounds = peaks > 0
-    first = sounds & (sounds.cumsum(1) == 1)
-    loudest = torch.where(first, peaks, 0).sum(1)
-    exponent = torch.frexp(loudest)[1].clamp_min(LEAST_EXPONENT)
-    own = torch.ldexp(torch.ones_like(peak), -exponent)
+    first = sounds & (sounds.long().cumsum(1) == 1)
+    loudest = torch.where(first, peaks, 0).sum(1, keepdim=True)
+    powers, reciprocals = _powers_of_two(peaks.dtype, str(peaks.device))
+    own = reciprocals[(loudest >= powers).sum(1)]
     begins = first.any(1) & (scale == 0)
     scale = torch.where(begins, own, scale)
+    # Far above a first sound that is next to nothing, levels saturate. The
+    # reciprocal of a subnormal magnitude, its gradient, would not be finite.
+    limits = torch.finfo(magnitude.dtype)
     relative = magnitude * scale[:, None, None]
-    peaks = torch.cat([peak.unsqueeze(1), peaks * scale.unsqueeze(1)], dim=1)
-    peaks = peaks.cummax(1)[0]
+    relative = torch.where(
+        magnitude < limits.tiny, relative.detach(), relative
+    ).clamp_max(limits.max)
+    peaks = (peaks * scale.unsqueeze(1)).clamp_max(limits.max)
+    peaks = _running_maximum(torch.cat([peak.unsqueeze(1), peaks], dim=1))
     floor = (FLOOR * peaks[:, 1:]).clamp_min(math.exp(LOG_FLOOR))
     log = torch.maximum(relative, floor.unsqueeze(-1)).log()
     return log, torch.stack([scale, peaks[:, -1]], dim=1)
+
+
+def _log_compiled(magnitude, level):
+    """The same by the kernel."""
+    from ..kernels import features
+
+    log, level = torch.empty_like(magnitude), level.clone()
+    largest = torch.finfo(magnitude.dtype).max
+    features.log_magnitude(
+        *to_arrays(magnitude),
+        level.numpy(),
+        (FLOOR, LOG_FLOOR, LEAST_EXPONENT, largest),
+        log.numpy(),
+    )
+    return log, level
+
+
+def _running_maximum(x):
+    """The largest of each row so far: `cummax`, which ONNX lacks."""
+    reach = 1
+    while reach < x.shape[1]:
+        later = torch.maximum(x[:, reach:], x[:, :-reach])
+        x = torch.cat([x[:, :reach], later], dim=1)
+        reach *= 2
+    return x
+
+
+@constant
+def _powers_of_two(dtype, device):
+    """Powers of two from the least on; reciprocals of each one's next.
+
+    A number that reaches the first n has the n-th reciprocal: the same as by
+    `frexp`, which ONNX lacks.
+    """
+    end = math.frexp(torch.finfo(dtype).max)[1]
+    powers = [2.0**n for n in range(LEAST_EXPONENT, end)]
+    reciprocals = [2.0**-n for n in range(LEAST_EXPONENT, end + 1)]
+    return (
+        torch.tensor(powers, dtype=dtype, device=device),
+        torch.tensor(reciprocals, dtype=dtype, device=device),
+    )

@@ -235,7 +235,7 @@ class PhaseDerivativeNet(torch.nn.Module):
             The last log-magnitudes: context, and what still waits.
         """
         if state is None or state.shape[1] == 0:
-            state = log_magnitude[:, :1].expand(-1, self.history, -1)
+            state = log_magnitude[:, :1].repeat(1, self.history, 1)
         frames = torch.cat([state, log_magnitude], dim=1)
         passes = max(frames.shape[1] - self.window, -1) // self.stride + 1
         # Compiled, a frame has the same bits whether it comes alone or not.

@@ -1,8 +1,7 @@
-"""What ``phaseinv compare`` does: everything measured, nothing drawn.
+"""Methods side by side: the same magnitudes, one clock, the same scores.
 
-`run` compares methods on recordings, and measures the phase derivatives'
-errors and the solvers' times; `write` leaves the figures as JSON and CSV, and
-`report.write_report` draws and plays them.
+`run` does the measurements of ``phaseinv compare``, `write` leaves them as
+JSON and CSV, and `page.write_page` shows them.
 """
 
 import csv
@@ -12,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import soundfile
 import torch
@@ -20,67 +20,70 @@ from tqdm import tqdm
 from ..audio import READABLE, replacing
 from ..inversion import SpectrogramInverter
 from ..pretrained import load_pretrained
-from . import summary
-from .derivative_errors import DerivativeErrors
-from .evaluate import compare, one_thread
-from .methods import METHODS, Inversion, Unavailable
-from .peers import PEERS
-from .solvers import time_solvers
+from ..stft import StftConfig
+from .derivatives import DerivativeErrors
+from .methods import (
+    METHODS,
+    Inversion,
+    Unavailable,
+    one_thread,
+    read_recording,
+    timed,
+    warm_up,
+)
+from .peers import PEERS, rendered
+from .scores import NAMES, missing, score
+from .tables import summarise, summary_table
 
-SCORES = tuple(name for name in summary.SCORES if name != "seconds")
-# Listening examples: how many recordings, and how much of each, in seconds.
+# Values of a row: the scores and one time.
+VALUES = (*NAMES, "real_time_factor")
+# The numbers that describe a transform.
+TRANSFORM = ("sample_rate", "n_fft", "win_length", "hop_length")
+# Listening examples: number of recordings, and length in seconds.
 EXAMPLES = 3
 EXCERPT = 6.0
 
 
+class Example(NamedTuple):
+    """The beginning of a recording, and what each method makes of it."""
+
+    file: str
+    config: StftConfig
+    signals: dict  # of [samples] by method, the first is the "original"
+
+
 def recordings(paths):
-    """The recordings named, or found below folders.
-
-    Arguments
-    ---------
-    paths : list of str or Path
-
-    Returns
-    -------
-    files : list of Path
-
-    Raises
-    ------
-    FileNotFoundError
-        If a path does not exist.
-    ValueError
-        If there are no recordings.
-    """
-    found = []
+    """The files with these paths, and the recordings in these folders."""
+    files = []
     for path in map(Path, paths):
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file or folder.")
         if path.is_dir():
             inside = sorted(path.rglob("*"))
-            found += [x for x in inside if x.suffix.lower() in READABLE]
-        else:  # named, so meant
-            found.append(path)
-    if not found:
+            files += [x for x in inside if x.suffix.lower() in READABLE]
+        else:  # a file is taken whatever its name
+            files.append(path)
+    if not files:
         raise ValueError(
             f"{', '.join(map(str, paths))}: no recordings "
             f"({', '.join(sorted(READABLE))})."
         )
-    return found
+    return files
 
 
-def usual_rate(files):
+def _usual_rate(files):
     """The sample rate that most recordings have, in Hz."""
     rates = Counter()
     for file in files:
         try:
             rates[soundfile.info(file).samplerate] += 1
         except soundfile.LibsndfileError:
-            pass  # told where it is read
+            pass  # reported where it is read
     return rates.most_common(1)[0][0] if rates else 16000
 
 
-def choose(names=None, weights=()):
-    """The methods to compare, by name.
+def choose(names=None, weights=(), renderings=None):
+    """The methods to compare, a dict of name to method.
 
     Arguments
     ---------
@@ -88,26 +91,34 @@ def choose(names=None, weights=()):
         Of `methods.METHODS` and `peers.PEERS`. Default: all.
     weights : list of str or Path
         Folders of weights that the recipe has trained, to be added.
+    renderings : dict of str to (str or Path), optional
+        Names of other systems, and folders of recordings that they have
+        made; see `peers.rendered`.
 
-    Returns
-    -------
-    methods : dict of str to callable
+    Raises
+    ------
+    ValueError
+        If a name is unknown or taken, or a folder holds nothing to compare.
     """
-    known = {**METHODS, **PEERS}
-    unknown = sorted(set(names or ()) - set(known))
+    methods = {**METHODS, **PEERS}
+    unknown = sorted(set(names or ()) - set(methods))
     if unknown:
         raise ValueError(
             f"unknown methods {', '.join(unknown)}: expected some of "
-            f"{', '.join(known)}."
+            f"{', '.join(methods)}."
         )
-    chosen = {name: known[name] for name in names or known}
+    chosen = {name: methods[name] for name in names or methods}
     for folder in weights:
         load_pretrained(folder)  # or an error before any work
-        chosen[str(folder)] = trained(folder)
+        chosen[str(folder)] = _trained(folder)
+    for name, folder in (renderings or {}).items():
+        if name in chosen:
+            raise ValueError(f"{name} is another method: rename {folder}.")
+        chosen[name] = rendered(folder)
     return chosen
 
 
-def trained(folder):
+def _trained(folder):
     """A method that uses the weights in a folder."""
 
     def make(config):
@@ -121,146 +132,143 @@ def trained(folder):
 
 
 def run(files, methods, stft_for, sample_rate=None, examples=EXAMPLES):
-    """Measure everything, in one thread.
+    """Reconstruct recordings with each method, and measure, in one thread.
 
     Arguments
     ---------
     files : list of Path
-        Recordings.
+        As from `recordings`.
     methods : dict of str to callable
         As from `choose`.
     stft_for : callable
         (sample rate in Hz) -> StftConfig.
     sample_rate : int, optional
-        In Hz; other recordings are resampled. Default: that of most.
+        In Hz; other recordings are resampled. Default: the most frequent.
     examples : int
-        Of so many recordings the beginnings are kept, to be listened to.
+        Number of recordings whose beginnings are kept, to be listened to.
 
     Returns
     -------
     results : dict
         "settings", "methods" (latency in samples and ms, parameters),
-        "summary" (see `summary.summarise`), "skipped", "derivatives" (see
-        `DerivativeErrors.curves`), "solver" and "rows", all fit for JSON.
-    examples : list of Outcome
-        Those kept, cut short.
+        "summary" (see `tables.summarise`), "skipped", "derivatives" (see
+        `DerivativeErrors.curves`) and "rows", all fit for JSON.
+    examples : list of Example
+
+    Raises
+    ------
+    ValueError
+        If nothing could be compared.
     """
     with one_thread():
-        return _run(files, methods, stft_for, sample_rate, examples)
-
-
-def _run(files, methods, stft_for, sample_rate, examples):
-    sample_rate = sample_rate or usual_rate(files)
-    config = stft_for(sample_rate)
-    errors = DerivativeErrors(config)
-    skipped, inverters, rows, kept = [], {}, [], []
-
-    def skip(name, reason):
-        if [name, reason] not in skipped:
-            skipped.append([name, reason])
-
-    bar = tqdm(total=len(files), unit="file", file=sys.stderr, leave=False)
-    for outcome in compare(
-        files,
-        methods,
-        stft_for,
-        SCORES,
-        skip,
-        time.process_time,
-        sample_rate,
-    ):
-        bar.update()
-        rows += outcome.rows
-        inverters.update(outcome.inverters)
-        for name, invert in outcome.inverters.items():
-            # Iterations that follow do not change the derivatives.
-            if isinstance(invert, Inversion) and not invert.n_iter:
-                estimator = invert.inverter.estimator
-                errors.add(name, estimator, outcome.stft)
-        if len(kept) < examples:
-            kept.append(_excerpt(outcome))
-    bar.close()
+        config = stft_for(sample_rate or _usual_rate(files))
+        skipped, rows, kept = {}, [], []
+        inverters = _build(methods, config, skipped)
+        errors = DerivativeErrors(config)
+        for file in tqdm(files, unit="file", file=sys.stderr, leave=False):
+            try:
+                recording = read_recording(file, config)
+            except (ValueError, OSError) as error:
+                skipped[file.name] = str(error)
+                continue
+            signals = {"original": recording.waveform}
+            for name, invert in inverters.items():
+                try:
+                    row, signals[name] = _measure(invert, recording, config)
+                except Unavailable as error:  # of this recording only
+                    skipped[f"{name}: {file.name}"] = str(error)
+                    continue
+                rows.append({"method": name, "file": str(file), **row})
+                # Iterations that follow do not change the derivatives.
+                if isinstance(invert, Inversion) and not invert.n_iter:
+                    estimator = invert.inverter.estimator
+                    errors.add(name, estimator, recording.stft)
+            if len(kept) < examples:
+                end = int(EXCERPT * config.sample_rate)
+                cut = {name: x[0, :end] for name, x in signals.items()}
+                kept.append(Example(str(file), config, cut))
     if not rows:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in skipped)
+        reasons = "; ".join(f"{x}: {reason}" for x, reason in skipped.items())
         raise ValueError(f"nothing could be compared. {reasons}")
+    summary = summarise(rows, VALUES)
     results = {
         "settings": {
             "recordings": len({row["file"] for row in rows}),
-            "sample_rate": sample_rate,
-            "n_fft": config.n_fft,
-            "win_length": config.win_length,
-            "hop_length": config.hop_length,
+            **{name: getattr(config, name) for name in TRANSFORM},
             "window": str(config.window),
             "threads": 1,
             "machine": machine(),
             "torch": torch.__version__,
         },
-        "methods": {
-            name: _describe(invert, config)
-            for name, invert in inverters.items()
-        },
-        "summary": summary.summarise(rows, SCORES),
-        "skipped": skipped,
+        "methods": {x: _describe(inverters[x], config) for x in summary},
+        "summary": summary,
+        "skipped": list(skipped.items()),
         "derivatives": errors.curves(),
-        "solver": time_solvers(),
         "rows": rows,
     }
     return results, kept
 
 
+def _build(methods, config, skipped):
+    """The inverters that can be built here, warm."""
+    inverters = {}
+    for name, make in methods.items():
+        try:
+            invert = make(config)
+            if getattr(invert, "needs", "") != "file":
+                warm_up(invert, config)
+            inverters[name] = invert
+        except Unavailable as error:
+            skipped[name] = str(error)
+    return inverters
+
+
+def _measure(invert, recording, config):
+    """Scores of one reconstruction with its time, and the waveform."""
+    needs = getattr(invert, "needs", "magnitude")
+    target, samples = recording.waveform, recording.waveform.shape[-1]
+    estimate, seconds = timed(
+        invert, getattr(recording, needs), samples, time.process_time
+    )
+    if len(estimate) != len(target):
+        raise Unavailable(
+            f"{len(estimate)} channels, {len(target)} in the original"
+        )
+    row = score(target, estimate, config)
+    if needs != "file":  # to read a file is no work of the method
+        row["seconds"] = seconds
+        row["real_time_factor"] = seconds * config.sample_rate / samples
+    return row, estimate
+
+
 def _describe(invert, config):
     """Latency and size of a method."""
     latency = getattr(invert, "latency", None)
-    milliseconds = latency and 1000 * latency / config.sample_rate
     return {
         "latency_samples": latency,
-        "latency_ms": milliseconds,
+        "latency_ms": latency and 1000 * latency / config.sample_rate,
         "parameters": getattr(invert, "parameters", 0),
     }
 
 
-def _excerpt(outcome):
-    """The beginning of a recording's first channel, as reconstructed."""
-    samples = int(EXCERPT * outcome.config.sample_rate)
-    cut = {
-        name: waveform[:1, :samples]
-        for name, waveform in outcome.estimates.items()
-    }
-    waveform = outcome.waveform[:1, :samples]
-    return outcome._replace(waveform=waveform, estimates=cut, stft=None)
+def columns(results):
+    """The values that could be computed for at least one row."""
+    rows = results["rows"]
+    return [x for x in VALUES if any(row.get(x) is not None for row in rows)]
 
 
 def text(results):
-    """The results as text: settings, table, what was skipped."""
-    settings = results["settings"]
+    """The results as text: settings, table, what was skipped or is missing."""
+    settings = results["settings"].items()
     lines = [
-        ", ".join(f"{name} {value}" for name, value in settings.items()),
-        "mean and 95 % confidence interval, of PESQ the median too; RTF: "
-        "median over recordings",
+        ", ".join(f"{name} {value}" for name, value in settings),
+        "mean ± 95 % confidence interval (median of PESQ); RTF: median",
         "",
-        summary.summary_table(results["summary"], columns(results)),
+        summary_table(results["summary"], columns(results)),
         "",
     ]
     lines += [f"skipped {x}: {reason}" for x, reason in results["skipped"]]
-    return "\n".join([*lines, *missing(results)])
-
-
-def columns(results):
-    """The scores that could be computed."""
-    rows = results["rows"]
-    return [x for x in SCORES if any(row.get(x) is not None for row in rows)]
-
-
-def missing(results):
-    """What to install for the scores that could not be computed, in words."""
-    packages = {"pesq_wb": "pesq", "stoi": "pystoi"}
-    names = [y for x, y in packages.items() if x not in columns(results)]
-    if not names:
-        return []
-    return [
-        f"no scores of {' and '.join(names)}: not installed, or no recording "
-        "could be judged. pip install 'speechbrain_phaseinv[metrics]'"
-    ]
+    return "\n".join(lines + missing())
 
 
 def write(results, folder):
@@ -269,24 +277,21 @@ def write(results, folder):
     with replacing(folder / "results.json") as temporary:
         Path(temporary).write_text(json.dumps(results, indent=1) + "\n")
     names = columns(results)
+    lines = [
+        {"method": method, **results["methods"][method]}
+        | {name: entries[name]["mean"] for name in names}
+        | {f"{name}_ci95": entries[name]["ci95"] for name in names}
+        for method, entries in results["summary"].items()
+    ]
     with replacing(folder / "results.csv") as temporary:
         with open(temporary, "w", newline="") as file:
-            writer = csv.writer(file)
-            scores = [x for name in names for x in (name, f"{name}_ci95")]
-            about = list(next(iter(results["methods"].values())))
-            writer.writerow(["method", *about, *scores])
-            for method, found in results["summary"].items():
-                cells = [
-                    found[name][kind]
-                    for name in names
-                    for kind in ("mean", "ci95")
-                ]
-                known = results["methods"][method].values()
-                writer.writerow([method, *known, *cells])
+            writer = csv.DictWriter(file, lines[0])
+            writer.writeheader()
+            writer.writerows(lines)
 
 
 def machine():
-    """The processor's name, as far as the system tells."""
+    """The processor's name, as far as the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         names = [x.split(":")[1] for x in lines if x.startswith("model name")]

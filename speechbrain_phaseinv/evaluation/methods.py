@@ -1,34 +1,91 @@
 """What is compared: this package's operating points, and Griffin-Lim.
 
-A method is a function that builds, for one transform, an inverter: magnitudes
-[batch, time, freq] and a length in samples in, waveform [batch, samples] out.
-An inverter may say its `latency`, in samples (None: the whole signal), and its
-number of trained `parameters`; one with `needs_phase` is given the complex
-spectrogram. `METHODS` names those that this package and its dependencies
-provide, `peers.PEERS` others; where one cannot be built, its builder raises
-`Unavailable` with the reason.
+A method is a function (config) -> invert for one transform, and `invert` is
+called with magnitudes [batch, time, freq] and a length in samples, and returns
+a waveform [batch, samples]. It may have attributes: `latency`, in samples
+(None: the whole signal); `parameters`, the number of trained ones; and
+`needs`, the field of `Recording` to be called with instead of "magnitude".
+A method that cannot be built here raises `Unavailable` with the reason.
 """
+
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
+from ..audio import read_audio, resample
+from ..checks import check_magnitude
 from ..griffinlim import griffin_lim
 from ..inversion import SpectrogramInverter
-from ..stft import synthesis
+from ..stft import analysis, synthesis
 
 
 class Unavailable(Exception):
     """A method cannot be built here; the message is one line that says why."""
 
 
+class Recording(NamedTuple):
+    """What an inverter may be called with."""
+
+    file: Path
+    waveform: torch.Tensor  # [channels, samples]
+    stft: torch.Tensor  # [channels, time, freq], complex
+    magnitude: torch.Tensor  # [channels, time, freq]
+
+
+def read_recording(file, config):
+    """A file of any rate as a `Recording` with the transform of `config`."""
+    audio, rate, _ = read_audio(file)
+    waveform = torch.from_numpy(resample(audio, rate, config.sample_rate))
+    stft = analysis(waveform, config)
+    # Samples may be finite and so loud that their magnitudes are not.
+    magnitude = check_magnitude(stft.abs(), config)
+    return Recording(Path(file), waveform, stft, magnitude)
+
+
+@contextmanager
+def one_thread():
+    """One thread of torch, for times that can be compared."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def timed(invert, magnitude, length, clock=time.perf_counter):
+    """Waveform [batch, length] of an inverter, and the seconds it takes.
+
+    With one thread, ``time.process_time`` is the clock that other programs on
+    the machine do not disturb.
+    """
+    start = clock()
+    waveform = invert(magnitude, length)
+    return waveform, clock() - start
+
+
+def warm_up(invert, config):
+    """Load compiled kernels before the clock runs."""
+    # Longer than a window, which some peers insist on.
+    frames = 8 + config.n_fft // config.hop_length
+    magnitude = torch.ones(1, frames, config.num_bins)
+    if getattr(invert, "needs", "") == "stft":
+        magnitude = magnitude.to(magnitude.dtype.to_complex())
+    invert(magnitude, config.num_samples(frames))
+
+
 class Inversion:
-    """This package's own inversion, and iterations if wanted.
+    """This package's own inversion, and Griffin-Lim iterations if wanted.
 
     Arguments
     ---------
     inverter : SpectrogramInverter
         At the operating point wanted.
     n_iter : int
-        Fast Griffin-Lim iterations that follow.
+        Number of fast Griffin-Lim iterations that follow.
     """
 
     def __init__(self, inverter, n_iter=0):
@@ -57,7 +114,7 @@ class Inversion:
 
 
 def operating_point(estimator, lookahead, n_iter=0, **options):
-    """A method of ours: (config) -> invert, see `SpectrogramInverter`."""
+    """A method of this package, see `SpectrogramInverter`."""
 
     def make(config):
         try:
@@ -88,8 +145,8 @@ def torchaudio_griffin_lim(config, n_iter=32, seed=0):
     def invert(magnitude, length):
         if length <= config.n_fft // 2:
             raise Unavailable(
-                f"torchaudio pads by reflection, which takes more than the "
-                f"{length} samples there are: {config.n_fft // 2 + 1}"
+                f"torchaudio pads by reflection and needs at least "
+                f"{config.n_fft // 2 + 1} samples, got {length}"
             )
         transform = GriffinLim(
             config.n_fft,

@@ -1,45 +1,36 @@
 """Other methods, for comparison: each is optional, and built on demand.
 
-As `methods.METHODS`: a name, and a function that builds the inverter for
-one transform or raises `Unavailable`. Each peer is given what its paper
-assumes where its defaults assume something else, and our synthesis where it
-leaves that open. To install them:
+A peer is a method as in `methods`. Each is used as its paper describes it
+where its defaults differ, and with our synthesis where it leaves that open.
+To install them:
 
     pip install pghipy lws torch-specinv
 """
 
 import importlib.util
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..audio import READABLE, read_audio, resample
 from ..config import steady_envelope
 from ..estimation.derivatives import (
     PhaseDerivatives,
     gaussian_gamma,
     phase_derivatives,
 )
-from ..integration.least_squares import integrate, log_magnitude, phase_weights
-from ..inversion import DEFAULT_POWER
+from ..estimation.features import log_magnitude
+from ..integration.least_squares import integrate
 from ..stft import synthesis
 from .methods import Unavailable
 
 
 def channelwise(solve, latency=None):
-    """An inverter from a function of one channel's magnitudes.
+    """An inverter from a function of one channel, in NumPy arrays.
 
-    Arguments
-    ---------
-    solve : callable
-        (magnitude [time, freq] in double precision, length) -> samples, both
-        NumPy arrays.
-    latency : int, optional
-        In samples; None if it needs the whole signal.
-
-    Returns
-    -------
-    invert : callable
-        As `methods.Inversion`.
+    `solve` takes magnitudes [time, freq] in double precision and a length,
+    and returns samples.
     """
 
     def invert(magnitude, length):
@@ -48,6 +39,11 @@ def channelwise(solve, latency=None):
 
     invert.latency = latency
     return invert
+
+
+def _synthesis(stft, config, length):
+    """Our synthesis of one channel, from NumPy to NumPy."""
+    return synthesis(torch.from_numpy(stft)[None], config, length)[0].numpy()
 
 
 def constant_phase(config):
@@ -74,24 +70,28 @@ def random_phase(config, seed=0):
     return invert
 
 
-def true_derivatives(config):
-    """What is reached if the derivatives are known: our least squares alone.
+def true_derivatives(config, power=1.5):
+    """What the least squares make of the derivatives of the true phase.
 
-    The one method that is given the phase.
+    The one method that is called with the phase.
     """
 
     def invert(stft, length):
         magnitude = stft.abs()
-        level = log_magnitude(magnitude)
+        level, _ = log_magnitude(magnitude)
         before = torch.cat([level[:, :1], level[:, :-1]], dim=1)
+        below = torch.cat([level[..., :1], level[..., :-1]], dim=2)
+        weights = torch.stack([before, below]) * power + (power + 2) * level
+        # The largest weight of a frame is 1, the smallest still normal.
+        weights = weights - weights.amax((0, -1), keepdim=True)
+        weights = weights.clamp_min(-80).exp()
         derivatives = PhaseDerivatives(*phase_derivatives(stft, config)[:2])
-        weights = phase_weights(level, before, derivatives, DEFAULT_POWER)
         phasors = integrate(derivatives, *weights, config)
         start = config.start_phasor(phasors.dtype)
         return synthesis(magnitude * phasors * start, config, length)
 
     invert.latency = config.synthesis_latency
-    invert.needs_phase = True
+    invert.needs = "stft"
     return invert
 
 
@@ -110,8 +110,7 @@ def pghipy(config):
         # Its phases refer to the frame's first sample, as torch's do. It
         # calls the length of the transform "win_length".
         phase = pghi(magnitude, config.n_fft, config.hop_length, gamma)
-        stft = torch.from_numpy(magnitude * np.exp(1j * phase))
-        return synthesis(stft[None], config, length)[0].numpy()
+        return _synthesis(magnitude * np.exp(1j * phase), config, length)
 
     return channelwise(solve)
 
@@ -119,10 +118,10 @@ def pghipy(config):
 def lws(config, look_ahead=None, **options):
     """Local weighted sums (Le Roux et al. 2010).
 
-    Its windows are symmetric: their centre lies half a sample before that of
-    a periodic one. The magnitudes of a signal with the one window are those
-    of the signal moved by half a sample with the other; its result is moved
-    back, bin by bin, and synthesised as ours.
+    Its windows are symmetric: their centre lies half a sample before the
+    centre of a periodic window. The magnitudes with one window are those of
+    the signal moved by half a sample with the other, so its result is moved
+    back, bin by bin.
     """
     try:
         import lws
@@ -139,9 +138,7 @@ def lws(config, look_ahead=None, **options):
     shift = np.exp(-1j * np.pi * np.arange(config.num_bins) / config.n_fft)
 
     def solve(magnitude, length):
-        found = processor.run_lws(magnitude) * shift
-        stft = torch.from_numpy(found)
-        return synthesis(stft[None], config, length)[0].numpy()
+        return _synthesis(processor.run_lws(magnitude) * shift, config, length)
 
     return channelwise(solve, latency)
 
@@ -168,11 +165,11 @@ class _OldTorch:
 def rtisi_la(config):
     """Iterations over a few frames at a time (Zhu et al. 2007).
 
-    Those of torch-specinv, with its defaults: 25 for each frame, with as many
-    frames of look-ahead as overlap it.
+    The method of torch-specinv, with its defaults: 25 iterations for each
+    frame, and as many frames of look-ahead as overlap it.
     """
     try:
-        found = importlib.util.find_spec("torch_specinv.methods")
+        spec = importlib.util.find_spec("torch_specinv.methods")
     except ImportError as error:
         raise Unavailable(f"torch-specinv: {error}") from None
     hop = config.hop_length
@@ -183,8 +180,8 @@ def rtisi_la(config):
             "constant sum, such as Hann with an overlap of 75 %"
         )
     # A copy of the module: what is installed stays as it is.
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     module.torch = _OldTorch()
     settings = {
         "window": config.window_tensor(torch.float64),
@@ -194,16 +191,64 @@ def rtisi_la(config):
     }
 
     def solve(magnitude, length):
-        # It takes what is below 1e-7 for silence, and never comes back from
-        # silence: phases are found by turning what there is.
+        # It takes levels below 1e-7 for silence, and never comes back from
+        # silence, since it can only turn the phases of a signal.
         peak = max(magnitude.max(), 1e-30)
         raised = np.maximum(magnitude.T / peak, 1e-5)
-        made = module.RTISI_LA(torch.from_numpy(raised), **settings)
-        missing = length - len(made)
-        return peak * torch.nn.functional.pad(made, (0, missing)).numpy()
+        signal = module.RTISI_LA(torch.from_numpy(raised), **settings)
+        signal = torch.nn.functional.pad(signal, (0, length - len(signal)))
+        return peak * signal.numpy()
 
     look_ahead = (config.win_length - 1) // hop
     return channelwise(solve, config.synthesis_latency + look_ahead * hop)
+
+
+def rendered(folder):
+    """The output of another system, read from a folder of recordings.
+
+    A recording belongs to the original of the same name; the name of its
+    folder and an underscore in front do not count. The sample rate and the
+    format are free.
+    """
+    files = {
+        _name(file): file
+        for file in sorted(Path(folder).glob("*"))
+        if file.suffix.lower() in READABLE
+    }
+    if not files:
+        raise ValueError(
+            f"{folder}: expected a folder of recordings "
+            f"({', '.join(sorted(READABLE))}), got none."
+        )
+
+    def make(config):
+        def invert(original, length):
+            file = files.get(_name(original))
+            if file is None:
+                raise Unavailable(f"{folder} holds no recording of this name")
+            try:
+                samples, rate, _ = read_audio(file)
+            except (ValueError, OSError) as error:
+                raise Unavailable(str(error)) from None
+            samples = resample(samples, rate, config.sample_rate)
+            missing = length - samples.shape[-1]
+            if abs(missing) > config.sample_rate / 4:
+                raise Unavailable(
+                    f"{file} lasts {samples.shape[-1]} samples at "
+                    f"{config.sample_rate} Hz, the original {length}"
+                )
+            waveform = torch.from_numpy(samples)
+            return torch.nn.functional.pad(waveform, (0, missing))
+
+        invert.needs = "file"
+        return invert
+
+    return make
+
+
+def _name(file):
+    """The name that a recording and its renderings share."""
+    return Path(file).stem.removeprefix(f"{Path(file).parent.name}_")
 
 
 PEERS = {

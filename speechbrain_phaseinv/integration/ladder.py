@@ -90,7 +90,8 @@ def solve_ladder(anchor, coupling, target, backend="auto"):
     if backend == "torch" or not compiled_serves(
         *(x.cpu() for x in (anchor, coupling, parts))
     ):
-        return torch.view_as_complex(eliminate(anchor, coupling, parts))
+        solution = eliminate(anchor, coupling, parts).contiguous()
+        return torch.view_as_complex(solution)
     from ..kernels import ladder
 
     rows = [x.reshape(-1, x.shape[-1]) for x in (anchor, coupling, target)]

@@ -24,10 +24,10 @@ the imaginary part.
 """
 
 import math
-from functools import lru_cache
 
 import torch
 
+from ..config import constant
 from ..estimation.derivatives import expected_advance
 from .ladder import eliminate
 from .phasors import from_angle, modulus, multiply, nearest_real
@@ -131,8 +131,9 @@ def next_phasors(previous, rotor, tilt, anchor, coupling, config):
     return torch.where(real_mask(config, z.device), nearest_real(z), z)
 
 
-@lru_cache(maxsize=64)
+@constant
 def _real_mask(config, device):
+    """See `real_mask`."""
     mask = torch.zeros(config.num_bins, 1, dtype=torch.bool)
     mask[list(config.real_bins)] = True
     return mask.to(device)
@@ -140,8 +141,7 @@ def _real_mask(config, device):
 
 def real_mask(config, device="cpu"):
     """Where the STFT of a real signal is real, [freq, 1], bool."""
-    with torch.inference_mode(False):
-        return _real_mask(config, str(device))
+    return _real_mask(config, str(device))
 
 
 def integrate(derivatives, anchor, coupling, config, phasor=None):

@@ -8,9 +8,9 @@ over from another in the middle of the window, that is a step in the signal,
 which is heard in pauses that lie 60 dB lower.
 """
 
-from functools import lru_cache
-
 import torch
+
+from ..config import constant
 
 # An offset's magnitude at DC, relative to all outside of its bins.
 ABOVE = 10.0
@@ -23,8 +23,7 @@ TOLERANCE = 0.02
 LOBE_END = 0.05
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
+@constant
 def main_lobe(config):
     """Magnitudes of a constant, relative to that at DC, while they last.
 

@@ -6,12 +6,13 @@ one goes on from there. A kernel does it on the CPU, its gradient included; the
 definition here does it on any device, and for any further derivative.
 """
 
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 import torch
 
 from ..backends import resolve, to_arrays
+from ..config import constant
 from ..estimation.derivatives import expected_advance
 from ..estimation.schedule import Estimates
 from .least_squares import (
@@ -212,22 +213,22 @@ def _gradients_of_definition(ctx, inputs, gradients):
     )
     outputs = samples, phasors, *state
     pairs = [x for x in zip(outputs, gradients) if x[0].requires_grad]
+    outputs, gradients = zip(*pairs)
     found = torch.autograd.grad(
-        *zip(*pairs), wanted, create_graph=True, allow_unused=True
+        outputs, wanted, gradients, create_graph=True, allow_unused=True
     )
     found = iter(found)
     return [next(found) if n else None for n in ctx.needs_input_grad[1:]]
 
 
-@lru_cache(maxsize=64)
+@constant
 def _constants(config, new, emitted, dtype):
     """What the kernels have to know of the transform, as arrays."""
-    with torch.inference_mode(False):
-        advance = expected_advance(config, torch.float64).numpy()
-        to_start = config.start_phasor(torch.complex128).numpy()
-        scale = overlap_scale(config, new, emitted, dtype).numpy()
-        lobe = main_lobe(config).numpy()
-        window = config.window_tensor(dtype).numpy()
+    advance = expected_advance(config, torch.float64).numpy()
+    to_start = config.start_phasor(torch.complex128).numpy()
+    scale = overlap_scale(config, new, emitted, dtype).numpy()
+    lobe = main_lobe(config).numpy()
+    window = config.window_tensor(dtype).numpy()
     real = np.array(config.real_bins)
     frame = window, config.window_offset, config.hop_length, config.n_fft
     offset = lobe, ABOVE, TOLERANCE
@@ -253,9 +254,11 @@ def _compute(settings, inputs, recorded=False):
     # slopes of the iterations.
     rows = (batch, passes * count) if recorded else (0, 0)
     steps = (batch, passes, n_iter) if recorded else (1, 1, 0)
+    # A pass past its signal's end has no steps, and hands nothing on.
+    some = empty if ends is None else partial(torch.zeros, device="cpu")
     record = (
-        empty(*rows, 5, freq, dtype=torch.complex128),
-        empty(*rows, 2, freq, dtype=real),
+        some(*rows, 5, freq, dtype=torch.complex128),
+        some(*rows, 2, freq, dtype=real),
         empty(*steps, 2, freq, dtype=kind),
         empty(*steps, 2, freq, dtype=real),
     )

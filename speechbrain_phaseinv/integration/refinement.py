@@ -25,12 +25,11 @@ while the latency is as without. RTISI-LA starts from no phase at all and needs
 many iterations; after the least squares, one such sweep is enough.
 """
 
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 
-from ..config import steady_envelope
+from ..config import constant, steady_envelope
 from ..stft import windowed_frames
 from .least_squares import CANCELLED
 from .offset import is_offset
@@ -220,8 +219,7 @@ def counts(new, emitted):
     return [1.0] * (REOPENED + emitted) + [AHEAD_COUNT] * (new - emitted)
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
+@constant
 def overlap_scale(config, new, emitted, dtype=torch.float64, device="cpu"):
     """What overlapped samples are multiplied by under the open frames.
 

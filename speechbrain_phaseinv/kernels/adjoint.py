@@ -15,84 +15,107 @@ the inverse of its cotangents over w.
 import numpy as np
 
 from . import compiled
-from .frame import _held, _synthesise, _to_spectra
+from .frame import clear, copy, held_bins, synthesise, to_spectra
 from .ladder import LANES, factor, least_squares_adjoint
 
 
 @compiled()
-def _overlap(added, total, hop, reopened, frames, before, signal):
-    """Of `frame._overlap`: to frames, frames before and signal."""
-    new = len(added)
+def _overlap(added, total, stop, hop, frames, before, signal):
+    """Of `frame.overlap`: to frames, frames before and signal."""
+    reopened, length = before.shape
     for n in range(signal.size):
         signal[n] += total[n]
-    for j in range(new):
-        place = total[(reopened + j) * hop :]
-        for n in range(added.shape[1]):
-            added[j, n] += place[n]
-            frames[reopened + j, n] += added[j, n]
+    for j in range(reopened, stop):
+        own, place = added[j - reopened], j * hop
+        for n in range(length):
+            own[n] += total[place + n]
+            frames[j, n] += own[n]
     for i in range(reopened):
         later = (reopened - i) * hop
-        for n in range(added.shape[1] - later):
+        for n in range(length - later):
             frames[i, later + n] += added[0, n]
             before[i, later + n] -= added[0, n]
 
 
 @compiled()
-def _synthesis(frames, phasors, sizes, counts, frame, forth, work, given):
-    """Of `frame._synthesise`: from up to two frames, which are spent."""
+def _synthesis(
+    frames,
+    phasors,
+    turns,
+    sizes,
+    counts,
+    first,
+    stop,
+    frame,
+    forth,
+    work,
+    given,
+):
+    """Of `frame.synthesise`, two frames at a time; the cotangents are spent.
+
+    The phasors of frame `first` stand in row `turns` of `phasors`.
+    """
     window, offset, _, n_fft = frame
-    signals, spectra = work
+    signals, spectrum, spectra = work
     d_phasors, d_sizes = given
-    both = len(frames) > 1
-    for n in range(window.size):
-        other = window[n] * frames[1, n] if both else frames[0, n] * 0
-        signals[offset + n] = complex(window[n] * frames[0, n], other)
-    _to_spectra(signals, spectra)
-    for j in range(len(frames)):
-        count = sizes.dtype.type(counts[j])
-        for k in range(sizes.shape[1]):
-            x = count * forth[k] * spectra[j, k]
-            z = phasors[j, k]
-            d_phasors[j, k] += sizes[j, k] * x
-            d_sizes[j, k] += z.real * x.real + z.imag * x.imag
-        frames[j] = 0
+    for i in range(first, stop, 2):
+        j = i + 1 if i + 1 < stop else i
+        clear(signals)
+        for n in range(window.size):
+            other = frames[j, n] if j > i else 0 * frames[i, n]
+            signals[offset + n] = complex(
+                window[n] * frames[i, n], window[n] * other
+            )
+        to_spectra(signals, spectrum, spectra[0], spectra[1])
+        for m in range(j - i + 1):
+            count = type(forth[0])(counts[i + m])
+            for k in range(sizes.shape[1]):
+                x = count * forth[k] * spectra[m, k]
+                z = phasors[turns + i - first + m, k]
+                d_phasors[i + m, k] += sizes[i + m, k] * x
+                d_sizes[i + m, k] += z.real * x.real + z.imag * x.imag
+            clear(frames[i + m])
 
 
 @compiled()
 def _iteration(first, turns, slopes, given, gradients, work):
-    """Of one iteration of `frame._iterate`, on the frames from `first`."""
-    sizes, counts, frame, scale, forth, back = given
+    """Of one iteration of `frame.iterate`, on the frames from `first`."""
+    sizes, counts, frame, scale, forth, back, ones = given
     d_phasors, d_sizes, d_frames, d_before, d_signal = gradients
-    signals, spectra, added, total, parts = work
+    signals, spectrum, spectra, added, total, parts = work
     window, _, hop, _ = frame
-    pair = slice(first, first + 2)
+    freq = sizes.shape[1]
     _synthesis(
-        d_frames[pair],
+        d_frames,
         turns,
-        sizes[pair],
-        counts[pair],
+        0,
+        sizes,
+        counts,
+        first,
+        first + 2,
         frame,
         forth,
-        (signals, spectra),
-        (d_phasors[pair], d_sizes[pair]),
+        (signals, spectrum, spectra),
+        (d_phasors, d_sizes),
     )
     for j in range(2):
-        for k in range(sizes.shape[1]):
+        for k in range(freq):
             slope, u, z = slopes[j, k], turns[j, k], d_phasors[first + j, k]
             radial = u.real * z.real + u.imag * z.imag
             spectra[j, k] = slope * (z - radial * u)
             if slope > 0:
                 d_phasors[first + j, k] = 0
     # `back` takes the place of sizes: of the transform, without counts.
-    _synthesise(spectra, back, np.ones(2), frame, parts)
-    total[:] = 0
-    added[:] = 0
+    synthesise(spectra, back, ones, 0, 2, frame, (spectrum, signals), parts)
+    clear(total)
+    for j in range(added.shape[0]):
+        clear(added[j])
     for j in range(2):
         place = (first + j) * hop
         for n in range(window.size):
             total[place + n] += scale[place + n] * parts[j, n]
-    reopened = len(d_before)
-    _overlap(added, total, hop, reopened, d_frames, d_before, d_signal)
+    stop = sizes.shape[0]
+    _overlap(added, total, stop, hop, d_frames, d_before, d_signal)
 
 
 @compiled()
@@ -132,35 +155,37 @@ def run(
     position, stride, new, oldest, n_iter = plan
     target, share = pull
     steps, _, all_turns, all_slopes = record
-    answers, dtype = new - oldest, sizes.dtype
+    answers = new - oldest
     passes = weights.shape[1] // answers
     reopened = d_state[0].shape[1]
-    opened, stop = reopened + new, reopened + stride
+    opened = reopened + new
     first, out = reopened + oldest, reopened * hop
+    number, kind = scale.dtype, d_output.dtype
     # w / N, and its reciprocal.
-    forth = np.full(freq, 2 / n_fft).astype(dtype)
+    forth = np.empty(freq, number)
+    back = np.empty((2, freq), number)
     for k in range(freq):
-        if 2 * k % n_fft == 0:
-            forth[k] /= 2
-    back = np.empty((2, freq), dtype)
-    back[:] = 1 / forth
+        forth[k] = (1 if 2 * k % n_fft == 0 else 2) / n_fft
+        back[0, k] = back[1, k] = 1 / forth[k]
     ratio = np.zeros((LANES, freq))
     inverse = np.empty((LANES, freq))
     carry = np.empty(freq, np.complex128)
     row_y = np.empty(freq, np.complex128)
-    phasors = np.empty((opened, freq), d_output.dtype)
-    g_phasors = np.empty((opened, freq), d_output.dtype)
-    g_sizes = np.empty((opened, freq), dtype)
-    g_frames = np.empty((opened, window.size), dtype)
-    spectra = np.zeros((2, freq), d_output.dtype)
-    signals = np.zeros(n_fft, d_output.dtype)
-    parts = np.empty((2, window.size), dtype)
-    added = np.empty((new, window.size), dtype)
-    total = np.empty((opened - 1) * hop + window.size, dtype)
-    g_signal = np.empty(d_state[2].shape[1], dtype)
-    work = signals, spectra, added, total, parts
+    phasors = np.empty((opened, freq), kind)
+    g_phasors = np.empty((opened, freq), kind)
+    g_sizes = np.empty((opened, freq), number)
+    g_frames = np.empty((opened, window.size), number)
+    g_signal = np.empty(d_state[2].shape[1], number)
+    spectra = np.zeros((2, freq), kind)
+    spectrum = np.zeros(n_fft, kind)
+    signals = np.zeros(n_fft, kind)
+    parts = np.empty((2, window.size), number)
+    added = np.empty((new, window.size), number)
+    total = np.empty((opened - 1) * hop + window.size, number)
+    work = signals, spectrum, spectra, added, total, parts
+    ones = np.ones(2)
     for i in range(batch):
-        d_phasors, d_frames, d_signal = (
+        d_phasors, d_before, d_signal = (
             d_state[0][i],
             d_state[1][i],
             d_state[2][i],
@@ -168,50 +193,55 @@ def run(
         block = -1  # of ladders that are eliminated
         for p in range(passes - 1, -1, -1):
             begin, place = p * stride, p * stride * hop
-            valid = min(max(ends[i] - position - begin, 0), stride)
-            if valid == 0:
+            valid = ends[i] - position - begin
+            if valid <= 0:
                 for n in range(d_signal.size - 1, -1, -1):
                     now = n - stride * hop
                     d_signal[n] = d_signal[now] if now >= 0 else 0
-                for n in range(min(stride * hop, d_signal.size - out)):
-                    d_signal[out + n] += d_samples[i, place + n]
+                for n in range(stride * hop):
+                    if out + n < d_signal.size:
+                        d_signal[out + n] += d_samples[i, place + n]
                 continue
             known = sizes[i, begin : begin + opened]
-            given = known, counts, frame, scale, forth, back
+            given = known, counts, frame, scale, forth, back, ones
             # What was handed over, and what came out.
             for j in range(stride):
-                kept = d_phasors[reopened - stride + j]
                 for k in range(freq):
-                    kept[k] += d_output[i, begin + j, k]
-            g_phasors[:] = 0
-            g_sizes[:] = 0
-            g_frames[:] = 0
-            g_signal[:] = 0
+                    z = d_output[i, begin + j, k]
+                    d_phasors[reopened - stride + j, k] += z
+            for j in range(opened):
+                clear(g_phasors[j])
+                clear(g_sizes[j])
+                clear(g_frames[j])
+            clear(g_signal)
             for j in range(reopened):
                 for k in range(freq):
                     z = d_phasors[j, k] * to_start[k]
                     g_phasors[stride + j, k] = z
                 for k in real:
                     g_phasors[stride + j, k] = 0
-                g_frames[stride + j] = d_frames[j]
-            d_frames[:] = 0
-            total[:] = 0
-            total[stride * hop : stride * hop + d_signal.size] = d_signal
+                copy(d_before[j], g_frames[stride + j])
+                clear(d_before[j])
+            clear(total)
+            for n in range(d_signal.size):
+                total[stride * hop + n] = d_signal[n]
             for n in range(stride * hop):
                 total[out + n] += d_samples[i, place + n]
-            added[:] = 0
+            for j in range(new):
+                clear(added[j])
             _overlap(
-                added[:stride],
+                added,
                 total,
+                reopened + stride,
                 hop,
-                reopened,
-                g_frames[:stop],
-                d_frames,
+                g_frames,
+                d_before,
                 g_signal,
             )
             # Those past the end were left out.
-            g_frames[reopened + valid : stop] = 0
-            gradients = g_phasors, g_sizes, g_frames, d_frames, g_signal
+            for j in range(valid, stride):
+                clear(g_frames[reopened + j])
+            gradients = g_phasors, g_sizes, g_frames, d_before, g_signal
             for it in range(n_iter - 1, -1, -1):
                 pair = opened - 2 - it % (opened - 1)
                 turns, slopes = all_turns[i, p, it], all_slopes[i, p, it]
@@ -221,19 +251,20 @@ def run(
                 for k in range(freq):
                     z = steps[i, p * answers + j, 1, k]
                     phasors[first + j, k] = z * to_start[k]
-            for j in range(first, opened, 2):
-                two = slice(j, min(j + 2, opened))
-                _synthesis(
-                    g_frames[two],
-                    phasors[two],
-                    known[two],
-                    counts[two],
-                    frame,
-                    forth,
-                    (signals, spectra),
-                    (g_phasors[two], g_sizes[two]),
-                )
-            carry[:] = 0
+            _synthesis(
+                g_frames,
+                phasors,
+                first,
+                known,
+                counts,
+                first,
+                opened,
+                frame,
+                forth,
+                (signals, spectrum, spectra),
+                (g_phasors, g_sizes),
+            )
+            clear(carry)
             for j in range(answers - 1, -1, -1):
                 row = p * answers + j
                 lane = row % LANES
@@ -245,11 +276,11 @@ def run(
                         ratio,
                         inverse,
                     )
+                held = held_bins(known[first + j], constant)
                 for k in range(freq):
                     z = g_phasors[first + j, k] * to_start[k].conjugate()
-                    carry[k] += z
-                carry[: _held(known[first + j], constant)] = 0
-                total_gradient[i, row] = carry
+                    carry[k] = 0 if k < held else carry[k] + z
+                    total_gradient[i, row, k] = carry[k]
                 least_squares_adjoint(
                     carry,
                     steps[i, row, 2],
@@ -260,8 +291,8 @@ def run(
                     real,
                     row_y,
                 )
-                y[i, row] = row_y
                 for k in range(freq):
+                    y[i, row, k] = row_y[k]
                     z = weights[i, row, 0, k] * row_y[k]
                     carry[k] = z * steps[i, row, 3, k].conjugate()
                 if share.size > 0:
@@ -276,12 +307,14 @@ def run(
             # To the pass before.
             for j in range(reopened):
                 for k in range(freq):
-                    z = to_start[k].conjugate()
-                    d_phasors[j, k] = g_phasors[j, k] * z if j < first else 0
+                    z = g_phasors[j, k] * to_start[k].conjugate()
+                    d_phasors[j, k] = z if j < first else 0
+                    if j == first - 1:
+                        d_phasors[j, k] += carry[k]
                 if j < first:
-                    d_frames[j] += g_frames[j]
-            d_phasors[first - 1] += carry
+                    for n in range(window.size):
+                        d_before[j, n] += g_frames[j, n]
             for j in range(opened):
                 for k in range(freq):
                     d_sizes[i, begin + j, k] += g_sizes[j, k]
-            d_signal[:] = g_signal
+            copy(g_signal, d_signal)

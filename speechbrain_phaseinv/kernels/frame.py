@@ -2,22 +2,38 @@
 
 The definitions are `integration.passes` and `integration.refinement`.
 
-The Fourier transforms are pocketfft's, which rocket-fft, once installed,
-lends to compiled code. Frames are real: one complex transform does for two.
-The iterations have the arrays' precision.
+The Fourier transforms are those of rocket-fft, which lends them to compiled
+code. Frames are real, so that one complex transform does for two. Loops are
+written out: an assignment between slices takes Numba ten times as long to
+compile, and is no faster.
 """
 
 import numpy as np
+from rocket_fft import c2c
 
 from . import compiled
 from .ladder import LANES, factor, least_squares, phase_weights
 
 
 @compiled()
-def _held(sizes, constant):
+def copy(source, target):
+    """target[:] = source, one axis."""
+    for k in range(target.size):
+        target[k] = source[k]
+
+
+@compiled()
+def clear(target):
+    """target[:] = 0, one axis."""
+    for k in range(target.size):
+        target[k] = 0
+
+
+@compiled()
+def held_bins(sizes, constant):
     """How many bins of a frame are those of an offset; see `offset`."""
     lobe, above, tolerance = constant
-    number, level = sizes.dtype.type, sizes[0]
+    number, level = type(sizes[0]), sizes[0]
     most = number(tolerance) * level
     # In nearly all frames, the second bin says no.
     for k in range(lobe.size):
@@ -30,13 +46,20 @@ def _held(sizes, constant):
 
 
 @compiled()
-def _to_spectra(signals, spectra):
-    """The way back."""
-    both = np.fft.fft(signals)
-    first, second = spectra
-    half = type(both[0].real)(0.5)
+def transform(signals, forward, spectrum):
+    """The discrete Fourier transform of [n_fft], or its inverse."""
+    scale = 1.0 if forward else 1.0 / signals.size
+    c2c(signals, spectrum, np.zeros(1, np.int64), forward, scale, 1)
+
+
+@compiled()
+def to_spectra(signals, both, first, second):
+    """Spectra, [freq], of real part and imaginary part of [n_fft]."""
+    transform(signals, True, both)
+    number, n_fft = type(both[0].real), both.size
+    half = number(0.5)
     for k in range(first.size):
-        z, mirror = both[k], both[-k]
+        z, mirror = both[k], both[n_fft - k if k > 0 else 0]
         first[k] = complex(
             half * (z.real + mirror.real), half * (z.imag - mirror.imag)
         )
@@ -46,78 +69,79 @@ def _to_spectra(signals, spectra):
 
 
 @compiled()
-def _synthesise(phasors, sizes, counts, frame, frames):
-    """The windowed frames of these phasors and sizes, as they count."""
+def synthesise(phasors, sizes, counts, first, stop, frame, work, frames):
+    """The windowed frames `first` to `stop` of phasors and sizes."""
     window, offset, _, n_fft = frame
-    freq, number = sizes.shape[1], sizes.dtype.type
-    spectrum = np.empty(n_fft, phasors.dtype)
-    mirror = np.empty(freq, phasors.dtype)
-    for i in range(0, len(frames), 2):
+    spectrum, signals = work
+    freq, number = sizes.shape[1], type(sizes[0, 0])
+    for i in range(first, stop, 2):
         # Two real frames as real and imaginary part of one.
-        both = i + 1 < len(frames)
-        j = i + both
-        one, two = number(counts[i]), number(counts[j] if both else 0)
+        j = i + 1 if i + 1 < stop else i
+        one = number(counts[i])
+        two = number(counts[j] if j > i else 0)
         for k in range(freq):
             a, b = one * sizes[i, k], two * sizes[j, k]
             z, w = phasors[i, k], phasors[j, k]
             x, y, u, v = a * z.real, a * z.imag, b * w.real, b * w.imag
             spectrum[k] = complex(x - v, y + u)
-            mirror[k] = complex(x + v, u - y)
-        for k in range(1, n_fft - freq + 1):
-            spectrum[n_fft - k] = mirror[k]
-        # DC and, where n_fft is even, Nyquist are real and their own mirrors.
-        for k in (0, n_fft - freq + 1):
+            # DC and Nyquist are real and their own mirrors.
             if 2 * k % n_fft == 0:
-                real = (spectrum[k].real + mirror[k].real) / 2
-                imag = (spectrum[k].imag + mirror[k].imag) / 2
-                spectrum[k] = complex(real, imag)
-        signals = np.fft.ifft(spectrum)
+                spectrum[k] = complex(x, u)
+            else:
+                spectrum[n_fft - k] = complex(x + v, u - y)
+        transform(spectrum, False, signals)
         for n in range(window.size):
-            frames[i, n] = window[n] * signals[offset + n].real
-        if both:
-            for n in range(window.size):
-                frames[j, n] = window[n] * signals[offset + n].imag
+            z = signals[offset + n]
+            frames[i, n] = window[n] * z.real
+            if j > i:
+                frames[j, n] = window[n] * z.imag
 
 
 @compiled()
-def _overlap(frames, state, hop, added, total):
-    """Overlap-add of the open frames; `added`, what each new hop adds."""
-    _, before, signal = state
-    reopened = len(before)
-    added[:] = frames[reopened:]
-    changes = added[0]
+def overlap(frames, before, signal, stop, hop, added, total):
+    """Overlap-add of the open frames up to `stop` onto the signal.
+
+    `added` gets what each new hop adds; `before`, [reopened, win_length], are
+    the frames as they have been added.
+    """
+    reopened, length = before.shape
+    for j in range(reopened, stop):
+        copy(frames[j], added[j - reopened])
     for i in range(reopened):
         later = (reopened - i) * hop
-        now, then = frames[i, later:], before[i, later:]
-        for n in range(now.size):
-            changes[n] += now[n] - then[n]
-    total[: signal.size] = signal
-    total[signal.size :] = 0
-    for i in range(len(added)):
-        place, frame = total[(reopened + i) * hop :], added[i]
-        for n in range(frame.size):
-            place[n] += frame[n]
+        for n in range(length - later):
+            change = frames[i, later + n] - before[i, later + n]
+            added[0, n] += change
+    for n in range(total.size):
+        total[n] = signal[n] if n < signal.size else 0
+    for j in range(reopened, stop):
+        place = j * hop
+        for n in range(length):
+            total[place + n] += added[j - reopened, n]
 
 
 @compiled()
-def _keep_direction(spectrum, sizes, unit, floors, phasors, slope):
+def keep_direction(spectrum, sizes, held, unit, floors, phasors, slope):
     """Unit phasors of what is neither inaudible nor all but cancelled.
 
-    `unit` is the reciprocal of the largest size, in which squares fit. Writes
-    what turns the spectrum's changes into those of the phasors to `slope`.
+    `unit` is the reciprocal of the largest size, in which squares fit. The
+    first `held` bins stay. Writes what turns the spectrum's changes into
+    those of the phasors to `slope`.
     """
-    cancelled, inaudible = floors
-    number = sizes.dtype.type
-    one = number(1)
+    number = type(sizes[0])
+    cancelled, inaudible = number(floors[0]), number(floors[1])
+    one, infinite = number(1), number(np.inf)
+    for k in range(held):
+        slope[k] = 0
     # Without a branch, several bins go at a time.
-    for k in range(sizes.size):
+    for k in range(held, sizes.size):
         z, phasor = spectrum[k], phasors[k]
         x, y, wanted = unit * z.real, unit * z.imag, unit * sizes[k]
         size = np.sqrt(x * x + y * y)
         known = (
-            (wanted > number(inaudible))
-            & (size > number(cancelled) * wanted)
-            & (size < number(np.inf))
+            (wanted > inaudible)
+            & (size > cancelled * wanted)
+            & (size < infinite)
         )
         share = one / (size if known else one)
         phasors[k] = complex(
@@ -128,49 +152,52 @@ def _keep_direction(spectrum, sizes, unit, floors, phasors, slope):
 
 
 @compiled()
-def _iterate(phasors, given, n_iter, floors, work, record):
+def iterate(phasors, sizes, counts, own, frame, scale, plan, work, record):
     """Iterations on the open frames: `phasors` and `frames`, in place.
 
     `record`, if it is not empty, gets the phasors and slopes of each.
     """
-    sizes, counts, state, frame, scale, constant = given
     window, offset, hop, n_fft = frame
-    spectra, signals, frames, added, total, slopes = work
+    n_iter, floors, constant = plan
+    spectra, spectrum, signals, frames, added, total, slopes = work
     turns, kept_slopes = record
-    unit = sizes.dtype.type(1) / sizes.max()
-    last = len(sizes) - 1
+    count, freq = sizes.shape
+    number = type(sizes[0, 0])
+    largest = number(0)
+    for j in range(count):
+        for k in range(freq):
+            largest = sizes[j, k] if sizes[j, k] > largest else largest
+    unit = number(1) / largest
     for i in range(n_iter):
-        first = last - 1 - i % last
-        _overlap(frames, state, hop, added, total)
+        first = count - 2 - i % (count - 1)
+        overlap(frames, own[1], own[2], count, hop, added, total)
         place = first * hop
-        one, two = total[place:], total[place + hop :]
-        share, other = scale[place:], scale[place + hop :]
         for n in range(window.size):
-            w = window[n]
+            w, one, two = window[n], place + n, place + hop + n
             signals[offset + n] = complex(
-                w * (share[n] * one[n]), w * (other[n] * two[n])
+                w * (scale[one] * total[one]), w * (scale[two] * total[two])
             )
-        _to_spectra(signals, spectra)
+        for n in range(offset):
+            signals[n] = 0
+        for n in range(offset + window.size, n_fft):
+            signals[n] = 0
+        to_spectra(signals, spectrum, spectra[0], spectra[1])
         for j in range(2):
-            held = _held(sizes[first + j], constant)
-            slopes[j, :held] = 0
-            _keep_direction(
-                spectra[j, held:],
-                sizes[first + j, held:],
+            keep_direction(
+                spectra[j],
+                sizes[first + j],
+                held_bins(sizes[first + j], constant),
                 unit,
                 floors,
-                phasors[first + j, held:],
-                slopes[j, held:],
+                phasors[first + j],
+                slopes[j],
             )
-        if len(turns) > 0:
-            turns[i] = phasors[first : first + 2]
-            kept_slopes[i] = slopes
-        _synthesise(
-            phasors[first : first + 2],
-            sizes[first : first + 2],
-            counts[first : first + 2],
-            frame,
-            frames[first : first + 2],
+            if turns.shape[0] > 0:
+                copy(phasors[first + j], turns[i, j])
+                copy(slopes[j], kept_slopes[i, j])
+        pair = spectrum, signals
+        synthesise(
+            phasors, sizes, counts, first, first + 2, frame, pair, frames
         )
 
 
@@ -236,52 +263,55 @@ def run(
         Written to: the phasors of the committed frames.
     """
     batch, passes, answers, freq = time.shape
-    window, offset, hop, n_fft = frame
+    window, _, hop, n_fft = frame
     position, stride, new, oldest, n_iter = plan
     reopened, rows = state[0].shape[1], passes * answers
     opened, first, out = reopened + new, reopened + oldest, reopened * hop
     target, share = pull
-    anchors = np.empty((LANES, freq), sizes.dtype)
-    couplings = np.empty((LANES, freq), sizes.dtype)
+    number, kind = scale.dtype, output.dtype
+    anchors = np.empty((LANES, freq), number)
+    couplings = np.empty((LANES, freq), number)
     ratio = np.zeros((LANES, freq))
     inverse = np.empty((LANES, freq))
     found = np.empty((4, freq), np.complex128)
     last = np.empty(freq, np.complex128)
-    phasors = np.empty((opened, freq), output.dtype)
-    spectra = np.zeros((2, freq), output.dtype)
-    signals = np.zeros(n_fft, output.dtype)
-    frames = np.empty((opened, window.size), scale.dtype)
-    added = np.empty((new, window.size), scale.dtype)
-    total = np.empty((opened - 1) * hop + window.size, scale.dtype)
-    slopes = np.empty((2, freq), sizes.dtype)
-    work = spectra, signals, frames, added, total, slopes
+    phasors = np.empty((opened, freq), kind)
+    spectra = np.empty((2, freq), kind)
+    spectrum = np.empty(n_fft, kind)
+    signals = np.empty(n_fft, kind)
+    frames = np.empty((opened, window.size), number)
+    added = np.empty((new, window.size), number)
+    total = np.empty((opened - 1) * hop + window.size, number)
+    slopes = np.empty((2, freq), number)
+    work = spectra, spectrum, signals, frames, added, total, slopes
+    iterations = n_iter, floors, constant
     steps, weights, turns, kept_slopes = record
     recorded = len(steps) > 0
     for i in range(batch):
         own = state[0][i], state[1][i], state[2][i]
-        signal = own[2]
+        reopening, before, signal = own
         for p in range(passes):
             begin, place = p * stride, p * stride * hop
-            valid = min(max(ends[i] - position - begin, 0), stride)
-            if valid == 0:  # past the end: what is pending comes out
+            valid = ends[i] - position - begin
+            if valid <= 0:  # past the end: what is pending comes out
                 for n in range(stride * hop):
-                    samples[i, place + n] = 0
-                for n in range(min(stride * hop, signal.size - out)):
-                    samples[i, place + n] = signal[out + n]
+                    later = out + n
+                    there = later < signal.size
+                    samples[i, place + n] = signal[later] if there else 0
                 for n in range(signal.size):
                     later = n + stride * hop
                     signal[n] = signal[later] if later < signal.size else 0
-                output[i, begin : begin + stride] = 1
+                for j in range(begin, begin + stride):
+                    for k in range(freq):
+                        output[i, j, k] = 1
                 continue
             known = sizes[i, begin : begin + opened]
-            last[:] = own[0][first - 1]
+            copy(reopening[first - 1], last)
             for j in range(answers):
                 row = p * answers + j
-                if recorded:
-                    steps[i, row, 0] = last
                 lane = row % LANES
                 if lane == 0:
-                    until = min(LANES, rows - row)
+                    until = rows - row if rows - row < LANES else LANES
                     for n in range(until):
                         q, r = (row + n) // answers, (row + n) % answers
                         here = q * stride + first + r
@@ -295,9 +325,11 @@ def run(
                             couplings[n],
                         )
                         if recorded:
-                            weights[i, row + n, 0] = anchors[n]
-                            weights[i, row + n, 1] = couplings[n]
+                            copy(anchors[n], weights[i, row + n, 0])
+                            copy(couplings[n], weights[i, row + n, 1])
                     factor(anchors[:until], couplings[:until], ratio, inverse)
+                if recorded:
+                    copy(last, steps[i, row, 0])
                 if share.size > 0:
                     for k in range(freq):
                         part = share[i, p, j, k]
@@ -315,42 +347,51 @@ def run(
                 )
                 # The phase of an offset goes on as it was.
                 sign = 1.0 if last[0].real >= 0 else -1.0
-                last[:] = found[0]
-                last[: _held(known[first + j], constant)] = sign
-                if recorded:
-                    steps[i, row, 1:] = found
+                held = held_bins(known[first + j], constant)
                 for k in range(freq):
+                    last[k] = sign if k < held else found[0, k]
                     phasors[first + j, k] = last[k] * to_start[k]
+                if recorded:
+                    for n in range(4):
+                        copy(found[n], steps[i, row, 1 + n])
             for j in range(first):
-                frames[j] = own[1][j]
+                copy(before[j], frames[j])
                 for k in range(freq):
-                    phasors[j, k] = own[0][j, k] * to_start[k]
-            _synthesise(
-                phasors[first:],
-                known[first:],
-                counts[first:],
-                frame,
-                frames[first:],
+                    phasors[j, k] = reopening[j, k] * to_start[k]
+            pair = spectrum, signals
+            synthesise(
+                phasors, known, counts, first, opened, frame, pair, frames
             )
-            given = known, counts, own, frame, scale, constant
             at = i * recorded, p * recorded
             kept = turns[at[0], at[1]], kept_slopes[at[0], at[1]]
-            _iterate(phasors, given, n_iter, floors, work, kept)
-            frames[reopened + valid : reopened + stride] = 0
-            stop = reopened + stride
-            _overlap(frames[:stop], own, hop, added[:stride], total)
-            samples[i, place : place + stride * hop] = total[
-                out : out + stride * hop
-            ]
-            signal[:] = total[stride * hop : stride * hop + signal.size]
-            # The last of the frames that are kept are those committed now.
+            iterate(
+                phasors,
+                known,
+                counts,
+                own,
+                frame,
+                scale,
+                iterations,
+                work,
+                kept,
+            )
+            for j in range(valid, stride):
+                clear(frames[reopened + j])
+            overlap(
+                frames, before, signal, reopened + stride, hop, added, total
+            )
+            for n in range(stride * hop):
+                samples[i, place + n] = total[out + n]
+            for n in range(signal.size):
+                signal[n] = total[stride * hop + n]
             for j in range(reopened):
-                kept_phasors = own[0][j]
+                copy(frames[stride + j], before[j])
                 for k in range(freq):
                     z = phasors[stride + j, k] * to_start[k].conjugate()
-                    kept_phasors[k] = z
+                    reopening[j, k] = z
                 for k in real:
-                    sign = 1.0 if kept_phasors[k].real >= 0 else -1.0
-                    kept_phasors[k] = sign
-                own[1][j] = frames[stride + j]
-            output[i, begin : begin + stride] = own[0][reopened - stride :]
+                    sign = 1.0 if reopening[j, k].real >= 0 else -1.0
+                    reopening[j, k] = sign
+            # The last of the frames that are kept are those committed now.
+            for j in range(stride):
+                copy(reopening[reopened - stride + j], output[i, begin + j])

@@ -119,13 +119,15 @@ def phase_weights(here, past, time, frequency, scale, anchor, coupling):
     power, lowest = number(scale[0]), number(scale[1])
     own, peak = number(scale[0] + 2), number(-np.inf)
     for k in range(here.size):
-        below = here[max(k - 1, 0)]
+        below = here[k - 1 if k > 0 else 0]
         anchor[k] = own * here[k] + power * past[k] + time[k]
         coupling[k] = own * here[k] + power * below + frequency[k]
-        peak = max(peak, anchor[k], coupling[k])
+        peak = anchor[k] if anchor[k] > peak else peak
+        peak = coupling[k] if coupling[k] > peak else peak
     for k in range(here.size):
-        anchor[k] = math.exp(max(anchor[k] - peak, lowest))
-        coupling[k] = math.exp(max(coupling[k] - peak, lowest))
+        l, g = anchor[k] - peak, coupling[k] - peak
+        anchor[k] = math.exp(l if l > lowest else lowest)
+        coupling[k] = math.exp(g if g > lowest else lowest)
 
 
 @compiled()

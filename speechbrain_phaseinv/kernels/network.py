@@ -24,7 +24,9 @@ _OPTIONS = {"fastmath": {"contract"}}
 @compiled(**_OPTIONS)
 def _fraction(z):
     """p and q with p / q = tanh(z), which is 1 above 4.5 or nearly so."""
-    z = min(max(z, type(z)(-4.5)), type(z)(4.5))
+    most = type(z)(4.5)
+    z = most if z > most else z
+    z = -most if z < -most else z
     return fraction(z, z * z)
 
 
@@ -45,38 +47,31 @@ def _features(frames, history, scale, x, margin):
             if i > 0:
                 step = frames[i, k] - frames[i - 1, k]
             else:
-                step = here[k] - here[max(k - 1, 0)]
+                step = here[k] - here[k - 1 if k > 0 else 0]
             p, q = _fraction(share * number(step))
             feature[k] = (p + p) * q / (p * p + q * q)
 
 
 @compiled(**_OPTIONS)
-def _fours(number):
-    """The next multiple of four."""
-    return (number + 3) // 4 * 4
+def _pack(weight, bias, channels, dilation, span, margin):
+    """A layer as `_convolve` wants it, filled up with zeros to fours.
 
-
-@compiled(**_OPTIONS)
-def _pack(weight, bias):
-    """A layer's weights, biases last, filled up with zeros to fours."""
+    The weights, [outputs, terms + 1], biases last; and where in
+    x[channel, margin + freq + margin] the factors of each term begin.
+    """
     outputs, terms = weight.shape
-    packed = np.zeros((_fours(outputs), _fours(terms) + 1), weight.dtype)
-    for i in range(outputs):
-        for j in range(terms):
-            packed[i, j] = weight[i, j]
-        packed[i, -1] = bias[i]
-    return packed
-
-
-@compiled(**_OPTIONS)
-def _offsets(channels, terms, dilation, row, margin):
-    """Where in x[channel, margin + freq + margin] a weight's factors begin."""
     kernel = terms // channels
-    offsets = np.zeros(_fours(terms), np.int64)
+    fours = (terms + 3) // 4 * 4
+    packed = np.zeros(((outputs + 3) // 4 * 4, fours + 1), weight.dtype)
+    offsets = np.zeros(fours, np.int64)
     for j in range(terms):
         channel, tap = j // kernel, j % kernel
-        offsets[j] = channel * row + margin + (tap - kernel // 2) * dilation
-    return offsets
+        offsets[j] = channel * span + margin + (tap - kernel // 2) * dilation
+        for i in range(outputs):
+            packed[i, j] = weight[i, j]
+    for i in range(outputs):
+        packed[i, fours] = bias[i]
+    return packed, offsets
 
 
 @compiled(**_OPTIONS)
@@ -86,19 +81,18 @@ def _convolve(x, offsets, weight, y):
     Four outputs by four terms at a time: sixteen multiplications for twelve
     accesses to memory.
     """
-    freq = y.shape[1]
+    freq, terms = y.shape[1], offsets.size
     for i in range(0, weight.shape[0], 4):
+        v0, v1, v2, v3 = weight[i], weight[i + 1], weight[i + 2], weight[i + 3]
         y0, y1, y2, y3 = y[i], y[i + 1], y[i + 2], y[i + 3]
-        b0, b1 = weight[i, -1], weight[i + 1, -1]
-        b2, b3 = weight[i + 2, -1], weight[i + 3, -1]
         for k in range(freq):
-            y0[k], y1[k], y2[k], y3[k] = b0, b1, b2, b3
-        for j in range(0, offsets.size, 4):
-            w = weight[i : i + 4, j : j + 4]
-            a0, a1, a2, a3 = w[0, 0], w[0, 1], w[0, 2], w[0, 3]
-            b0, b1, b2, b3 = w[1, 0], w[1, 1], w[1, 2], w[1, 3]
-            c0, c1, c2, c3 = w[2, 0], w[2, 1], w[2, 2], w[2, 3]
-            d0, d1, d2, d3 = w[3, 0], w[3, 1], w[3, 2], w[3, 3]
+            y0[k], y1[k] = v0[terms], v1[terms]
+            y2[k], y3[k] = v2[terms], v3[terms]
+        for j in range(0, terms, 4):
+            a0, a1, a2, a3 = v0[j], v0[j + 1], v0[j + 2], v0[j + 3]
+            b0, b1, b2, b3 = v1[j], v1[j + 1], v1[j + 2], v1[j + 3]
+            c0, c1, c2, c3 = v2[j], v2[j + 1], v2[j + 2], v2[j + 3]
+            d0, d1, d2, d3 = v3[j], v3[j + 1], v3[j + 2], v3[j + 3]
             x0, x1 = x[offsets[j] :], x[offsets[j + 1] :]
             x2, x3 = x[offsets[j + 2] :], x[offsets[j + 3] :]
             for k in range(freq):
@@ -177,26 +171,31 @@ def run(frames, net, about, step_scale, theorem, prior, layers, output):
     slope, backward, central = theorem
     _, batch, passes, estimates, freq = output.shape
     width, last = weights[0].shape[0], len(weights) - 1
-    outputs, oldest = weights[last].shape[0] // estimates, about.min()
-    margin = 0
+    outputs, oldest, margin = weights[last].shape[0] // estimates, 0, 0
+    for j in range(estimates):
+        oldest = about[j] if about[j] < oldest else oldest
     for i in range(last + 1):
         channels = width if i else window
         reach = weights[i].shape[1] // channels // 2 * dilations[i]
-        margin = max(margin, reach)
-    span = margin + freq + margin
-    packed, offsets = [], []
+        margin = reach if reach > margin else margin
+    span, rows = margin + freq + margin, width if width > window else window
+    layer = []
     for i in range(last + 1):
-        channels, terms = width if i else window, weights[i].shape[1]
-        packed.append(_pack(weights[i], biases[i]))
-        offsets.append(_offsets(channels, terms, dilations[i], span, margin))
-    x = np.zeros((max(window, width), span), weights[0].dtype)
-    y = np.zeros((_fours(max(2 * width, outputs * estimates)), freq), x.dtype)
+        channels = width if i else window
+        layer.append(
+            _pack(weights[i], biases[i], channels, dilations[i], span, margin)
+        )
+    x = np.zeros((rows, span), weights[0].dtype)
+    flat = x.reshape(-1)
+    most = 2 * width if 2 * width > outputs * estimates else outputs * estimates
+    y = np.zeros(((most + 3) // 4 * 4, freq), x.dtype)
     for b in range(batch):
         for t in range(passes):
             seen = frames[b, t * stride : t * stride + window]
             _features(seen, history, step_scale, x, margin)
             for i in range(last + 1):
-                _convolve(x.ravel(), offsets[i], packed[i], y)
+                packed, offsets = layer[i]
+                _convolve(flat, offsets, packed, y)
                 if 0 < i < last:
                     _add_gated(y, width, x, margin)
                 elif i == 0:
@@ -206,17 +205,17 @@ def run(frames, net, about, step_scale, theorem, prior, layers, output):
             for j in range(estimates):
                 place = about[j] - oldest
                 for c in range(4):
-                    row = output[c, b, t, place]
-                    if c < outputs:
-                        row[:] = y[j * outputs + c]
-                    else:
-                        row[:] = 0
+                    row = j * outputs + c if c < outputs else -1
+                    for k in range(freq):
+                        value = y[row, k] if row >= 0 else 0
+                        output[c, b, t, place, k] = value
                 now = history + about[j]
+                newest = now + 1 == window
                 _add_theorem(
                     seen[now - 1],
                     seen[now],
-                    seen[min(now + 1, window - 1)],
-                    central if now + 1 < window else backward,
+                    seen[now if newest else now + 1],
+                    backward if newest else central,
                     slope,
                     prior,
                     output[0, b, t, place],

@@ -1,17 +1,33 @@
-"""Mel spectrograms: their conventions, and the magnitudes behind them."""
+"""Mel spectrograms: their conventions, and the magnitudes behind them.
 
-from .conventions import (
+- `config`: `MelConfig`, the filterbank, `log_mel` and its inverse;
+- `presets`: the conventions of known systems by name;
+- `inversion`: `MelInversion`, magnitudes without training;
+- `network`: `MelInversionNet`, a small network that improves them.
+"""
+
+from .config import (
     MelConfig,
-    MelInversion,
+    hz_to_mel,
     log_mel,
     mel_filterbank,
-    through_mel,
+    mel_to_hz,
+    natural_log,
 )
+from .inversion import MelInversion, through_mel
+from .network import MelInversionNet
+from .presets import available_mels, mel_preset
 
 __all__ = [
     "MelConfig",
     "MelInversion",
+    "MelInversionNet",
+    "available_mels",
+    "hz_to_mel",
     "log_mel",
     "mel_filterbank",
+    "mel_preset",
+    "mel_to_hz",
+    "natural_log",
     "through_mel",
 ]

@@ -1,17 +1,19 @@
 """A small network that puts back into magnitudes what a mel band lost.
 
-Inside a band the mel spectrogram says nothing about how its sum is spread
-over the bins, and above the last band nothing at all. `MelInversion` spreads
+Inside a band a mel spectrogram does not say how its sum is spread over the
+bins, and above the last band it says nothing. `MelInversion` spreads
 smoothly. The network sees the bands around, in frequency and in time, and
 corrects the logarithm of each bin: where harmonics and their gaps lie, how
-noise falls off towards half the sampling rate. Most of its layers work on the
-bands, of which there are few; only the last ones on the bins.
+noise falls off towards half the sampling rate. Most layers work on the few
+bands; only the last ones work on the bins.
 """
 
 import torch
 
+from ..checks import check_integer
 from ..estimation.network import STEP_SCALE, GatedBlock
-from .conventions import NOTHING, MelInversion, mel_filterbank
+from .config import SMALLEST, mel_filterbank, natural_log
+from .inversion import MelInversion, Tabulated
 
 # A correction beyond this, in nepers, is a mistake.
 LARGEST_CORRECTION = 10.0
@@ -20,17 +22,17 @@ LARGEST_CORRECTION = 10.0
 BLOCK_FRAMES = 16
 
 
-class MelInversionNet(torch.nn.Module):
-    """Magnitudes from log-mels: non-negative inversion, then corrected.
+class MelInversionNet(Tabulated):
+    """Magnitudes from log-mels: `MelInversion`, corrected by a network.
 
-    Called as `MelInversion` is, with frames and a state. It is causal, no
-    frame waits for another, and the level does not matter: only differences
-    of logarithms go in.
+    It is called as `MelInversion` is. It is causal, no frame waits for
+    another, and the level does not matter: only differences of logarithms go
+    in.
 
     Arguments
     ---------
     config : MelConfig
-        The bands.
+        The convention: slaney's bands of magnitudes.
     channels : int
         Width of the layers over bands.
     blocks : int
@@ -38,7 +40,7 @@ class MelInversionNet(torch.nn.Module):
     bin_channels : int
         Width of the layers over bins.
     kernel_size : int
-        Of the gated convolutions, odd, in bands or bins.
+        Width of the gated convolutions, odd, in bands or bins.
     history : int
         Frames before the current one that the network sees, at least 1.
     n_iter : int
@@ -47,7 +49,7 @@ class MelInversionNet(torch.nn.Module):
     Example
     -------
     >>> from speechbrain_phaseinv.config import StftConfig
-    >>> from speechbrain_phaseinv.mel.conventions import MelConfig
+    >>> from speechbrain_phaseinv.mel import MelConfig
     >>> net = MelInversionNet(MelConfig(StftConfig(22050, 1024)))
     >>> magnitude, state = net(torch.randn(2, 10, 80))
     >>> magnitude.shape
@@ -69,16 +71,29 @@ class MelInversionNet(torch.nn.Module):
         n_iter=10,
     ):
         super().__init__()
+        if (config.scale, config.norm, config.power) != ("slaney", "slaney", 1):
+            raise ValueError(
+                "the network is for magnitudes in slaney's bands, got "
+                f"{config}. MelInversion takes any mel spectrogram."
+            )
+        empty = (mel_filterbank(config).sum(0) == 0).nonzero().flatten()
+        if len(empty):
+            raise ValueError(
+                f"no bin falls into band {int(empty[0])} of {config.n_mels}: "
+                f"take fewer bands, or an n_fft above {config.stft.n_fft}."
+            )
         self.config = config
-        self.history = int(history)
+        self.history = check_integer("history", history, 1)
         self.hyperparameters = {
-            "channels": channels,
-            "blocks": blocks,
-            "bin_channels": bin_channels,
-            "kernel_size": kernel_size,
+            "channels": check_integer("channels", channels, 1),
+            "blocks": check_integer("blocks", blocks),
+            "bin_channels": check_integer("bin_channels", bin_channels, 1),
+            "kernel_size": check_integer("kernel_size", kernel_size, 1),
             "history": self.history,
-            "n_iter": int(n_iter),
+            "n_iter": check_integer("n_iter", n_iter),
         }
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, got {kernel_size}.")
         self.inversion = MelInversion(config, n_iter)
         self.first = torch.nn.Conv2d(
             1 + self.history, channels, (1, 3), padding=(0, 1)
@@ -97,21 +112,31 @@ class MelInversionNet(torch.nn.Module):
         )
         self.last = torch.nn.Parameter(torch.zeros(bin_channels))
         self.bin = torch.nn.Parameter(torch.zeros(config.stft.num_bins))
-        # At first, the inversion alone.
-        inside = self.inversion.shares.sum(0) > 0
-        self.register_buffer("inside", inside, persistent=False)
-        for name, tensor in zip(
-            ("below", "above", "share"), _neighbours(config)
-        ):
-            self.register_buffer(name, tensor, persistent=False)
+        self.add_tables()
         self.float()  # as the bands are, whatever the default
 
+    def tables(self):
+        """Bins inside a band, and the two bands that each bin lies between."""
+        filterbank = mel_filterbank(self.config).double()
+        bins = torch.arange(len(filterbank), dtype=torch.float64, device="cpu")
+        centres = (bins @ filterbank) / filterbank.sum(0)
+        above = torch.searchsorted(centres, bins)
+        above = above.clamp(1, self.config.n_mels - 1)
+        below = above - 1
+        share = (bins - centres[below]) / (centres[above] - centres[below])
+        return {
+            "inside": filterbank.sum(1) > 0,
+            "below": below,
+            "above": above,
+            "share": share.clamp(0, 1).float(),
+        }
+
     def get_extra_state(self):
-        """What the weights were trained for, to be kept with them."""
+        """The mel spectrogram that the weights are trained for."""
         stft, mel = self.config.stft, self.config
         numbers = [stft.sample_rate, stft.n_fft, stft.win_length]
         numbers += [stft.hop_length, mel.n_mels, mel.f_min, mel.f_max]
-        return torch.tensor(numbers, dtype=torch.float64)
+        return torch.tensor(numbers, dtype=torch.float64, device="cpu")
 
     def set_extra_state(self, state):
         """Refuse weights of other bands: their shapes may well fit."""
@@ -129,10 +154,10 @@ class MelInversionNet(torch.nn.Module):
         Arguments
         ---------
         log_mel : torch.Tensor, [batch, time, n_mels]
-            Natural logarithm of the bands.
+            In the convention of the description.
         state : torch.Tensor, [batch, history, n_mels], optional
             What the previous call returned; None at the stream's start,
-            where the first frame is taken to have been there before.
+            before which the first frame is repeated.
 
         Returns
         -------
@@ -140,7 +165,7 @@ class MelInversionNet(torch.nn.Module):
         state : torch.Tensor, [batch, history, n_mels]
             The last frames.
         """
-        log_mel = log_mel.to(self.band)
+        log_mel = natural_log(log_mel, self.config).to(self.band)
         if log_mel.shape[1] == 0:
             shape = (*log_mel.shape[:2], self.config.stft.num_bins)
             return log_mel.new_zeros(shape), state
@@ -150,15 +175,15 @@ class MelInversionNet(torch.nn.Module):
         steps = torch.stack(self._steps(frames), dim=-1).flatten(0, 1)
         rows = log_mel.flatten(0, 1)
         # How a convolution rounds depends on how many frames go through it
-        # together; the rows of a matrix product do not know of each other.
-        # So, when no gradient is wanted, the layers are products, and a
-        # stream gives the bits of the offline call.
+        # together; the rows of a matrix product are independent. So the
+        # layers are products where no gradient is needed, and a stream gives
+        # the bits of the offline call.
         trained = torch.is_grad_enabled() and any(
             parameter.requires_grad for parameter in self.parameters()
         )
         size = len(rows) if trained else BLOCK_FRAMES
         blocks = zip(rows.split(size), steps.split(size))
-        # Half a precision is not enough for what becomes a phase.
+        # Half precision is not enough for magnitudes that become a phase.
         with torch.autocast(log_mel.device.type, enabled=False):
             magnitude = torch.cat([self._correct(*x, trained) for x in blocks])
         magnitude = magnitude.unflatten(0, log_mel.shape[:2])
@@ -174,7 +199,7 @@ class MelInversionNet(torch.nn.Module):
         return [torch.tanh(slope / STEP_SCALE), *rises]
 
     def _correct(self, log_mel, steps, trained):
-        """Magnitudes of [frames, n_mels], given [frames, n_mels, steps]."""
+        """Magnitudes from [frames, n_mels] and [frames, n_mels, steps]."""
 
         def run(layer, x):
             if trained:
@@ -184,7 +209,7 @@ class MelInversionNet(torch.nn.Module):
 
         level = log_mel + self.inversion.level.log()
         smooth = self._spread(level, self.share)
-        inverted = self.inversion.bins(log_mel).clamp_min(NOTHING).log()
+        inverted = self.inversion.bins(log_mel).clamp_min(SMALLEST).log()
         inverted = torch.where(self.inside, inverted, smooth)
         x = run(self.first, steps) + self.band.T
         for block in self.blocks:
@@ -207,7 +232,7 @@ class MelInversionNet(torch.nn.Module):
 
 
 def _as_products(layer, x):
-    """A flat convolution or gated block, of [frames, freq, channels]."""
+    """A flat convolution or gated block on [frames, freq, channels]."""
     if isinstance(layer, GatedBlock):
         value, gate = _as_products(layer.conv, x).chunk(2, dim=-1)
         return torch.addcmul(x, value, _logistic(gate))
@@ -224,17 +249,6 @@ def _as_products(layer, x):
 
 
 def _logistic(x):
-    """The logistic function: torch rounds a tanh alike in the middle of an
-    array and at its end, a sigmoid not."""
+    """The logistic function; unlike sigmoid's, the rounding of tanh is the
+    same in the middle of an array and at its end."""
     return 0.5 + 0.5 * torch.tanh(0.5 * x)
-
-
-def _neighbours(config):
-    """The bands that each bin lies between, and how near to the second."""
-    filterbank = mel_filterbank(config).double()
-    bins = torch.arange(config.stft.num_bins, dtype=torch.float64)
-    centres = (bins @ filterbank) / filterbank.sum(0)
-    above = torch.searchsorted(centres, bins).clamp(1, config.n_mels - 1)
-    below = above - 1
-    share = (bins - centres[below]) / (centres[above] - centres[below])
-    return below, above, share.clamp(0, 1).float()

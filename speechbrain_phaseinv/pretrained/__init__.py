@@ -1,46 +1,52 @@
-"""Weights that come with the package, and how to read and write them.
+"""The packaged weights, and how weights are read and written.
 
 A folder holds ``weights.npz``, plain arrays that are read without unpickling
-anything, ``hyperparameters.json``, which describes the STFT that the weights
-were trained on and the network, and ``README.md``, the model card.
+anything, ``hyperparameters.json``, which describes the network and the STFT
+that it was trained on, and ``README.md``, the model card.
 """
 
 import json
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ..checks import check_integer
+from ..config import StftConfig
 from ..estimation.derivatives import gaussian_gamma
 from ..estimation.network import PhaseDerivativeNet
-from ..stft import StftConfig
 
 FOLDER = Path(__file__).parent
+DESCRIPTION = "hyperparameters.json"
+
+# Smallest and largest value of each number that describes a network. Larger
+# ones are mistakes, or would fill the memory.
+LIMITS = {
+    "lookahead": (0, 1),
+    "channels": (1, 1024),
+    "kernel_size": (1, 255),
+    "history": (1, 64),
+    "refinements": (0, 64),
+}
+DILATION_LIMITS = 1, 256
+SWITCHES = "paired", "prior", "confidences", "provisional", "again"
 
 
 def available_pretrained():
-    """Names of the packaged weights, sorted.
-
-    Example
-    -------
-    >>> all(name == name.lower() for name in available_pretrained())
-    True
-    """
-    return tuple(
-        sorted(x.parent.name for x in FOLDER.glob("*/hyperparameters.json"))
-    )
+    """Names of the packaged weights, sorted."""
+    return tuple(sorted(x.parent.name for x in FOLDER.glob(f"*/{DESCRIPTION}")))
 
 
 def find_pretrained(config, lookahead=1, paired=False):
     """Packaged weights that fit, or None.
 
-    What a network has learned depends on the shape of the window in its own
-    bins and on the overlap, and hardly on the sampling rate or on the
-    length: see `serves`. Weights of exactly this transform come first, then
-    those of the nearest overlap. Provisional ones do without look-ahead, too,
-    but not those for half overlap, where too much of what comes out is the
-    newest frame's.
+    Weights depend on the shape of the window in bins and on the overlap, and
+    hardly on the sampling rate or on the length: see `serves`. Weights of
+    exactly this transform come first, then weights of the nearest overlap.
+    Provisional weights work without look-ahead, too, except with half
+    overlap, where the newest frame is too large a part of the output.
 
     Arguments
     ---------
@@ -68,13 +74,10 @@ def find_pretrained(config, lookahead=1, paired=False):
         hyperparameters = read_hyperparameters(FOLDER / name)
         network = hyperparameters["network"]
         trained = StftConfig(**hyperparameters["stft"])
-        offered = {network["lookahead"]}
         quarter = 4 * trained.hop_length <= trained.win_length
-        if network.get("provisional") and quarter:
-            offered.add(0)
-        if lookahead not in offered or network["paired"] != paired:
-            continue
-        if serves(trained, config):
+        instant = network.get("provisional") and quarter and lookahead == 0
+        fits = lookahead == network["lookahead"] or instant
+        if fits and network["paired"] == paired and serves(trained, config):
             hop = trained.hop_length / trained.n_fft
             fitting.append((trained != config, hop, name))
     return min(fitting)[-1] if fitting else None
@@ -83,21 +86,17 @@ def find_pretrained(config, lookahead=1, paired=False):
 def serves(trained, config):
     """Whether weights trained on one transform are of use for another.
 
-    They are, by measurement (the figures are in the recipe's README), where
-    the overlap is that of the training or more, up to twice as many frames,
-    and the window's main lobe not much narrower in bins, nor wider than a
-    Blackman window's that is zero-padded from 400 samples to 512: for the
-    usual windows of any length, at any rate. Beyond that, as with weights for
-    75 % at half overlap, the gradient theorem is as good or better.
+    Measurements (in the recipe) say yes where the overlap is that of
+    the training or more, up to twice as many frames, and the main lobe of the
+    window is not much narrower in bins, nor wider than the lobe of a Blackman
+    window that is zero-padded from 400 samples to 512. The usual windows of
+    any length at any rate fulfil this. Beyond it, as with weights for 75 % at
+    half overlap, the gradient theorem is as good or better.
 
     Arguments
     ---------
     trained, config : StftConfig
-        The transform of the training, and the one at hand.
-
-    Returns
-    -------
-    serves : bool
+        The transform of the training, and the transform in use.
     """
     lobe = gaussian_gamma(config) / config.n_fft**2
     lobe /= gaussian_gamma(trained) / trained.n_fft**2
@@ -115,8 +114,8 @@ def load_pretrained(source, config=None):
         A packaged name, see `available_pretrained`, or a folder written by
         `save_pretrained`.
     config : StftConfig, optional
-        A transform other than that of the training. The network runs with
-        any; how well is not promised.
+        Another transform than that of the training. The network runs with
+        any; its quality is not promised.
 
     Returns
     -------
@@ -125,25 +124,38 @@ def load_pretrained(source, config=None):
     Raises
     ------
     FileNotFoundError
-        If there are no such weights; the message lists those there are.
+        If there are no such weights; the message lists the packaged ones.
     ValueError
-        If the weights do not fit the hyperparameters beside them.
+        If the description or the weights are damaged, or do not fit each
+        other; the message names the file.
     """
-    folder = FOLDER / source
-    if not (folder / "weights.npz").is_file():  # also where source is absolute
-        folder = Path(source)
-    if not (folder / "weights.npz").is_file():
-        raise FileNotFoundError(
-            f"no pretrained weights {str(source)!r}: expected one of "
-            f"{', '.join(available_pretrained()) or '(none packaged)'}, or a "
-            "folder with weights.npz and hyperparameters.json."
-        )
+    folder = find_folder(source, "weights.npz", available_pretrained())
     hyperparameters = read_hyperparameters(folder)
     if config is None:
         config = StftConfig(**hyperparameters["stft"])
-    network = PhaseDerivativeNet(config, **hyperparameters["network"])
+    try:
+        with torch.device("cpu"):  # the device meta would keep no values
+            network = PhaseDerivativeNet(config, **hyperparameters["network"])
+    except ValueError as error:
+        raise ValueError(f"{folder / DESCRIPTION}: {error}") from None
     load_weights(network, folder / "weights.npz")
+    device = torch.get_default_device()
+    if device.type != "meta":
+        network.to(device)
     return network.eval().requires_grad_(False)
+
+
+def find_folder(source, file, names):
+    """The folder of a packaged name, or a local folder, that has a file."""
+    for folder in (FOLDER / source, Path(source)):
+        if (folder / file).is_file():
+            return folder
+    missing = f"{file} in it" if Path(source).is_dir() else "folder"
+    raise FileNotFoundError(
+        f"{str(source)!r}: there is no such {missing}. Expected one of "
+        f"{', '.join(names)}, or a local folder with {file}; nothing is "
+        "downloaded."
+    )
 
 
 def save_pretrained(network, folder, notes=None):
@@ -152,9 +164,9 @@ def save_pretrained(network, folder, notes=None):
     Arguments
     ---------
     network : PhaseDerivativeNet
-        What to write.
+        The network to write.
     folder : str or Path
-        Made if need be.
+        Created where it is missing.
     notes : dict, optional
         Anything else to keep with the hyperparameters, such as metrics.
 
@@ -177,7 +189,7 @@ def save_pretrained(network, folder, notes=None):
         "notes": notes or {},
     }
     text = json.dumps(hyperparameters, indent=2) + "\n"
-    (folder / "hyperparameters.json").write_text(text, encoding="utf-8")
+    (folder / DESCRIPTION).write_text(text, encoding="utf-8")
 
 
 def load_weights(module, path):
@@ -188,7 +200,7 @@ def load_weights(module, path):
     module : torch.nn.Module
         Built as it was when it was saved.
     path : str or Path
-        Written by `save_weights`, of any name.
+        File of any name, written by `save_weights`.
 
     Returns
     -------
@@ -198,13 +210,14 @@ def load_weights(module, path):
     Raises
     ------
     ValueError
-        If the weights do not fit, or are not plain arrays.
+        If the file is damaged or much too large, if its arrays are no finite
+        real numbers, or if they do not fit; the module is left as it was.
     """
-    with np.load(path, allow_pickle=False) as arrays:
-        weights = {name: torch.from_numpy(arrays[name]) for name in arrays}
+    size = sum(x.nbytes for x in module.state_dict().values())
     try:
+        weights = _read_arrays(path, 16 * size + 2**20)
         module.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise ValueError(f"the weights in {path} do not fit: {error}") from None
     return module
 
@@ -220,6 +233,54 @@ def save_weights(module, path):
 
 
 def read_hyperparameters(folder):
-    """The contents of ``hyperparameters.json``."""
-    path = Path(folder) / "hyperparameters.json"
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The contents of ``hyperparameters.json``, checked against the limits.
+
+    `stft` and `network` are the arguments of `StftConfig` and
+    `PhaseDerivativeNet`. A ValueError names the file and the value.
+    """
+    path = Path(folder) / DESCRIPTION
+    try:
+        hyperparameters = json.loads(path.read_text(encoding="utf-8"))
+        StftConfig(**hyperparameters["stft"])
+        _check_network(**hyperparameters["network"])
+    except KeyError as error:
+        raise ValueError(f"{path} lacks {error}.") from None
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    return hyperparameters
+
+
+def _check_network(dilations=(), **values):
+    """Refuse a description that no network has."""
+    for i, dilation in enumerate(dilations):
+        check_integer(f"dilations[{i}]", dilation, *DILATION_LIMITS)
+    for name, value in values.items():
+        if name in LIMITS:
+            check_integer(name, value, *LIMITS[name])
+        elif name not in SWITCHES:
+            raise ValueError(f"a network has no {name!r}.")
+        elif not isinstance(value, bool):
+            raise ValueError(f"{name} must be true or false, got {value!r}.")
+
+
+def _read_arrays(path, limit):
+    """Finite real arrays of an archive of at most `limit` bytes, as tensors."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(x.file_size for x in archive.infolist())
+        if size > limit:
+            raise ValueError(f"{size} bytes, expected at most {limit}")
+        with np.load(path, allow_pickle=False) as arrays:
+            weights = {name: np.asarray(arrays[name]) for name in arrays.files}
+    except OSError:
+        raise
+    except Exception as error:  # what a damaged archive raises is no contract
+        raise ValueError(f"no archive of plain arrays ({error}).") from None
+    for name, array in weights.items():
+        if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+            raise ValueError(f"{name} is of type {array.dtype}, not float.")
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name} holds NaN or infinity.")
+        array = array.astype(array.dtype.newbyteorder("="))
+        weights[name] = torch.from_numpy(array)
+    return weights

@@ -33,9 +33,9 @@ from common.evaluation import (
     progress,
     write_figures,
 )
+from speechbrain_phaseinv.evaluation.evaluate import score
 
 from speechbrain_phaseinv.evaluation import summary
-from speechbrain_phaseinv.evaluation.evaluate import score
 from speechbrain_phaseinv.evaluation.methods import torchaudio_griffin_lim
 from speechbrain_phaseinv.inference import PhaseInversionVocoder
 from speechbrain_phaseinv.mel import MelInversion, log_mel

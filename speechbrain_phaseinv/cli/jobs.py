@@ -11,17 +11,7 @@ from ..audio import FORMATS, READABLE, check_writable
 
 
 class Job(NamedTuple):
-    """One recording to read, one to write.
-
-    Attributes
-    ----------
-    source : Path
-        The input.
-    target : Path
-        The output.
-    in_batch : bool
-        Whether it is one of several, from a folder or into one.
-    """
+    """One recording to read, one to write; whether it is one of several."""
 
     source: Path
     target: Path
@@ -31,54 +21,38 @@ class Job(NamedTuple):
 def plan(paths, folder=None, overwrite=False):
     """Pair inputs with outputs, and refuse what would go wrong later.
 
-    Arguments
-    ---------
-    paths : list of str or Path
-        Inputs, and unless `folder` is given, last the output if there is
-        more than one path.
-    folder : str or Path, optional
-        Output folder; it is created.
-    overwrite : bool
-        Whether named outputs may replace what is there.
-
-    Returns
-    -------
-    jobs : list of Job
+    Without a `folder`, which is created, the last of several paths is the
+    output. An output with a name of our own making may be replaced.
     """
     paths = [Path(path) for path in paths]
     if folder is None and len(paths) > 1 and _is_folder(paths[-1]):
         folder = paths.pop()
-    named = True
-    if folder is None and len(paths) == 2 and not paths[0].is_dir():
-        source, target = paths
-        jobs = [Job(source, target, False)]
+    named = folder is not None or len(paths) > 1
+    batch = folder is not None or paths[0].is_dir()
+    if len(paths) > 1 and not batch and len(paths) == 2:
+        jobs = [Job(*paths, False)]
     elif folder is None and len(paths) > 1:
         raise ValueError(
             "several inputs need an output folder: give it as the last path, "
             f"or as --output-folder DIR; {paths[-1]} is none."
         )
-    elif folder is None and not paths[0].is_dir():
-        # A name of our own making may be replaced.
-        named = False
+    elif not batch:
         target = Path(f"{paths[0].stem}-phaseinv{_suffix(paths[0])}")
         jobs = [Job(paths[0], target, False)]
     else:
-        if folder is None:
-            named = False
-            folder = Path(f"{paths[0].resolve().name}-phaseinv")
+        folder = Path(folder or f"{paths[0].resolve().name}-phaseinv")
         jobs = [
-            Job(source, Path(folder) / relative, True)
+            Job(source, folder / relative, True)
             for path in paths
-            for source, relative in _recordings(path, Path(folder))
+            for source, relative in _recordings(path, folder)
         ]
         _refuse_collisions(jobs)
         _make_folders(folder, jobs)
     for job in jobs:
-        if not job.source.exists():
-            # Said before anything is written, and of the right path.
-            raise FileNotFoundError(f"{job.source}: no such file.")
         check_writable(job.target, FORMATS)
-        if job.target.exists() and job.source.samefile(job.target):
+        # A link that leads nowhere fails alone, when it is read.
+        there = job.target.exists() and job.source.exists()
+        if there and job.source.samefile(job.target):
             raise ValueError(f"{job.target}: would replace its own input.")
         refuse_to_replace(job.target, overwrite or not named)
     return jobs
@@ -108,23 +82,27 @@ def _recordings(path, output):
 
     Those in an output folder below it are results of an earlier run.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file.")
     if not path.is_dir():
         return [(path, Path(path.stem + _suffix(path)))]
-    found = sorted(
+    entries = sorted(
         entry
         for entry in path.rglob("*")
-        if entry.suffix.lower() in READABLE and not entry.name.startswith(".")
+        if entry.suffix.lower() in READABLE
+        and not entry.name.startswith(".")
+        and not entry.is_dir()
     )
     output = output.resolve()
     if output != path.resolve():
-        found = [x for x in found if output not in x.resolve().parents]
-    if not found:
+        entries = [x for x in entries if output not in x.resolve().parents]
+    if not entries:
         raise ValueError(
             f"{path}: holds no recordings ({', '.join(sorted(READABLE))})."
         )
     return [
         (entry, entry.relative_to(path).with_suffix(_suffix(entry)))
-        for entry in found
+        for entry in entries
     ]
 
 
@@ -142,7 +120,6 @@ def _refuse_collisions(jobs):
 
 def _make_folders(folder, jobs):
     """Create the output folder, but no folders above it."""
-    folder = Path(folder)
     if not folder.parent.is_dir():
         raise FileNotFoundError(
             f"{folder}: the folder {folder.parent} does not exist. Create it "

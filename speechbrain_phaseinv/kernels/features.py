@@ -1,0 +1,43 @@
+"""Log-magnitudes, compiled; the definition is `estimation.features`."""
+
+import math
+
+import numpy as np
+
+from . import compiled
+
+
+@compiled()
+def log_magnitude(magnitude, level, limits, output):
+    """Log-magnitudes of [batch, time, freq], written to `output`.
+
+    `level`, [batch, 2], becomes the level after them. `limits` holds the
+    relative floor, the lowest logarithm, the least exponent of a level, and
+    the largest number.
+    """
+    batch, time, freq = magnitude.shape
+    number = type(magnitude[0, 0, 0])
+    relative, lowest = number(limits[0]), number(math.exp(limits[1]))
+    largest = number(limits[3])
+    for i in range(batch):
+        scale, peak = level[i]
+        for t in range(time):
+            here, log = magnitude[i, t], output[i, t]
+            loudest = number(0)
+            for k in range(freq):
+                loudest = here[k] if here[k] > loudest else loudest
+            if scale == 0 and loudest > 0:
+                exponent = math.frexp(loudest)[1]
+                least = int(limits[2])
+                exponent = exponent if exponent > least else least
+                scale = number(math.ldexp(1.0, -exponent))
+            loudest = loudest * scale
+            loudest = loudest if loudest < largest else largest
+            peak = loudest if loudest > peak else peak
+            floor = relative * peak
+            floor = floor if floor > lowest else lowest
+            for k in range(freq):
+                x = here[k] * scale
+                x = x if x < largest else largest
+                log[k] = np.log(x if x > floor else floor)
+        level[i, 0], level[i, 1] = scale, peak
