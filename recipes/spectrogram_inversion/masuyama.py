@@ -92,7 +92,8 @@ class MasuyamaNet(torch.nn.Module):
     torch.Size([2, 10, 1, 257])
     """
 
-    schedule = Schedule(stride=1, lookahead=0, offsets=(0,))
+    lookahead = 0
+    schedule = Schedule(stride=1, lookahead=lookahead, offsets=(0,))
 
     def __init__(
         self,
