@@ -47,7 +47,6 @@ from unittest import mock
 
 import numpy as np
 import torch
-from speechbrain_phaseinv.evaluation.summary import format_table
 
 from speechbrain_phaseinv import (
     InversionStream,
@@ -61,6 +60,7 @@ from speechbrain_phaseinv.audio import replacing
 from speechbrain_phaseinv.edge import edge
 from speechbrain_phaseinv.estimation.network import PhaseDerivativeNet
 from speechbrain_phaseinv.evaluation.compare import machine
+from speechbrain_phaseinv.evaluation.tables import format_table
 from speechbrain_phaseinv.integration import recursion
 from speechbrain_phaseinv.pretrained import find_pretrained, load_pretrained
 from speechbrain_phaseinv.stft import analysis_step

@@ -1,10 +1,9 @@
 """The metrics of an output, and samples to listen to."""
 
-from speechbrain_phaseinv.evaluation.plot import plot_comparison
-from speechbrain_phaseinv.evaluation.summary import summarise
-
 from speechbrain_phaseinv.audio import write_audio
-from speechbrain_phaseinv.evaluation import evaluate as evaluation
+from speechbrain_phaseinv.evaluation.pictures import plot_comparison
+from speechbrain_phaseinv.evaluation.scores import magnitude_of, score
+from speechbrain_phaseinv.evaluation.tables import summarise
 
 # Columns here, and the scores of `evaluation` that they hold. PESQ and ESTOI
 # need extra_requirements.txt; without them the columns are missing.
@@ -33,7 +32,7 @@ def inversion_metrics(waveform, target, config, perceptual=True):
         "sc" in dB; "pesq" and "estoi" where they could be computed.
     """
     names = list(SCORES) if perceptual else ["sc"]
-    scores = evaluation.score(
+    scores = score(
         target.float().cpu(),
         waveform.detach().float().cpu(),
         config,
@@ -74,7 +73,7 @@ def write_samples(folder, name, waveform, target, config):
         write_audio(path, signal.numpy(), config.sample_rate)
     plot_comparison(
         folder / f"{name}.png",
-        evaluation.magnitude_of(signals["original"], config)[0],
-        evaluation.magnitude_of(signals["inverted"], config)[0],
+        magnitude_of(signals["original"], config)[0],
+        magnitude_of(signals["inverted"], config)[0],
         config,
     )

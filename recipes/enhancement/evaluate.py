@@ -27,11 +27,11 @@ from enhancement.train import recordings
 from speechbrain.inference.enhancement import SpectralMaskEnhancement
 from speechbrain.processing.features import ISTFT
 from speechbrain.processing.signal_processing import resynthesize
-from speechbrain_phaseinv.evaluation.metrics import pesq_wb, stoi
-from speechbrain_phaseinv.evaluation.summary import format_table, summarise
 
 from speechbrain_phaseinv import Resynthesizer, analysis
 from speechbrain_phaseinv.evaluation.methods import torchaudio_griffin_lim
+from speechbrain_phaseinv.evaluation.scores import pesq_wb, stoi
+from speechbrain_phaseinv.evaluation.tables import format_table, summarise
 from speechbrain_phaseinv.resynthesizer import describe
 
 

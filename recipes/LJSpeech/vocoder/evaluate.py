@@ -33,10 +33,10 @@ from common.evaluation import (
     progress,
     write_figures,
 )
-from speechbrain_phaseinv.evaluation.evaluate import score
 
-from speechbrain_phaseinv.evaluation import summary
 from speechbrain_phaseinv.evaluation.methods import torchaudio_griffin_lim
+from speechbrain_phaseinv.evaluation.scores import score
+from speechbrain_phaseinv.evaluation.tables import summarise, summary_table
 from speechbrain_phaseinv.inference import PhaseInversionVocoder
 from speechbrain_phaseinv.mel import MelInversion, log_mel
 from speechbrain_phaseinv.stft import analysis
@@ -160,9 +160,9 @@ def tables(rows):
     for corpus in [*corpora, "all"]:
         mine = [row for row in rows if corpus in (row["corpus"], "all")]
         files = len({row["file"] for row in mine})
-        means = summary.summarise(mine, SCORES)
+        means = summarise(mine, SCORES)
         lines += ["", f"{corpus}, {files} recordings", ""]
-        lines += [summary.summary_table(means, SCORES)]
+        lines += [summary_table(means, SCORES)]
     return "\n".join(lines)
 
 
