@@ -227,7 +227,7 @@ def test_renderings_that_do_not_fit_are_named(folder, tmp_path):
 def test_wrong_names_and_folders_are_refused(tmp_path):
     with pytest.raises(ValueError, match="unknown methods magic: expected"):
         compare.choose(["magic"])
-    with pytest.raises(FileNotFoundError, match="no pretrained weights"):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
         compare.choose(["gradient-0"], weights=["nowhere"])
     (tmp_path / "notes.txt").write_text("nothing to hear")
     with pytest.raises(ValueError, match=r"no recordings \(\.aif"):
