@@ -49,10 +49,6 @@ from speechbrain_phaseinv.audio import replacing
 from speechbrain_phaseinv.estimation.network import PhaseDerivativeNet
 from speechbrain_phaseinv.evaluation.compare import machine
 from speechbrain_phaseinv.evaluation.tables import format_table
-<<<<<<< HEAD
-=======
-from speechbrain_phaseinv.integration import recursion
->>>>>>> evaluation
 from speechbrain_phaseinv.pretrained import find_pretrained, load_pretrained
 from speechbrain_phaseinv.stft import analysis_step
 
