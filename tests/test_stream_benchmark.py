@@ -65,7 +65,7 @@ def test_soak_finds_a_sound_stream_sound(stream, kind):
     assert found["finite"]
     assert found["resumed_difference"] == 0
     old, fresh = (found[f"spectral_convergence_{x}"] for x in ("old", "fresh"))
-    assert abs(old - fresh) < 0.5
+    assert abs(old - fresh) < 1.5  # a network of random weights
 
 
 def test_soak_finds_what_drifts(stream):
