@@ -4,6 +4,9 @@ The definition in PyTorch serves any device, any derivative and any export; the
 kernels serve the CPU. Every choice between the two is made here.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import torch
 
@@ -74,3 +77,47 @@ def compiled_serves(*tensors):
 def to_arrays(*tensors):
     """C-contiguous arrays, so that each kernel is compiled only once."""
     return [np.ascontiguousarray(x.numpy(force=True)) for x in tensors]
+
+
+def over_signals(kernel, count, *arguments):
+    """Call a kernel for all signals of a batch, some on each thread.
+
+    Signals do not know of each other, and kernels run without Python's lock:
+    the result has the same bits on any number of threads. One signal stays on
+    one thread, since a frame needs the one before it.
+
+    Arguments
+    ---------
+    kernel : callable
+        Called with (first, stop), the range of signals, and the arguments.
+    count : int
+        Number of signals.
+    *arguments : tuple
+        Passed on.
+    """
+    threads = min(torch.get_num_threads(), count)
+    if threads <= 1:
+        kernel((0, count), *arguments)
+        return
+    ends = [count * i // threads for i in range(threads + 1)]
+    pending = [
+        _pool(threads).submit(kernel, part, *arguments)
+        for part in zip(ends[1:-1], ends[2:])
+    ]
+    kernel((0, ends[1]), *arguments)
+    for task in pending:
+        task.result()
+
+
+_pools = {}
+
+
+def _pool(threads):
+    """The threads beside the caller's, started once."""
+    if threads not in _pools:
+        _pools[threads] = ThreadPoolExecutor(threads - 1, "phaseinv")
+    return _pools[threads]
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=_pools.clear)

@@ -146,6 +146,19 @@ class StftConfig:
                 f"{max(self.win_length // 4, 1)}."
             )
 
+    def __hash__(self):
+        # A stream looks constants up at every frame, and a window may be
+        # thousands of numbers.
+        if "_hash" not in self.__dict__:
+            fields = self.sample_rate, self.n_fft, self.win_length
+            fields += self.hop_length, self.window
+            object.__setattr__(self, "_hash", hash(fields))
+        return self._hash
+
+    def __getstate__(self):
+        # Another process hashes strings otherwise.
+        return {k: v for k, v in self.__dict__.items() if k != "_hash"}
+
     @property
     def num_bins(self):
         """Number of frequency bins, ``n_fft // 2 + 1``."""

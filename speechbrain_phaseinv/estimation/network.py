@@ -12,7 +12,7 @@ level matters.
 import numpy as np
 import torch
 
-from ..backends import compiled_serves
+from ..backends import compiled_serves, over_signals
 from .gradient_theorem import (
     BACKWARD_SHARE,
     CENTRAL_SHARE,
@@ -317,7 +317,9 @@ class PhaseDerivativeNet(torch.nn.Module):
 
         batch, _, freq = frames.shape
         output = frames.new_empty(4, batch, passes, len(self.about), freq)
-        network.run(
+        over_signals(
+            network.run,
+            batch,
             frames.numpy(),
             (self.history, self.window, self.stride),
             self.about,

@@ -6,12 +6,12 @@ one goes on from there. A kernel does it on the CPU, its gradient included; the
 definition here does it on any device, and for any further derivative.
 """
 
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
 
-from ..backends import resolve, to_arrays
+from ..backends import over_signals, resolve, to_arrays
 from ..config import constant
 from ..estimation.derivatives import expected_advance
 from ..estimation.schedule import Estimates
@@ -252,24 +252,28 @@ def _compute(settings, inputs, recorded=False):
     samples = empty(batch, passes * stride * config.hop_length, dtype=real)
     # For the gradient: steps and weights of the least squares; directions and
     # slopes of the iterations.
-    rows = (batch, passes * count) if recorded else (0, 0)
-    steps = (batch, passes, n_iter) if recorded else (1, 1, 0)
-    # A pass past its signal's end has no steps, and hands nothing on.
-    some = empty if ends is None else partial(torch.zeros, device="cpu")
-    record = (
-        some(*rows, 5, freq, dtype=torch.complex128),
-        some(*rows, 2, freq, dtype=real),
-        empty(*steps, 2, freq, dtype=kind),
-        empty(*steps, 2, freq, dtype=real),
-    )
-    frame.run(
+    record = _no_record(freq, real)
+    if recorded:
+        steps = batch, passes, n_iter, 2, freq
+        rows = batch, passes * count
+        # A pass past its signal's end has no steps, and hands nothing on.
+        some = empty if ends is None else partial(torch.zeros, device="cpu")
+        record = (
+            some(*rows, 5, freq, dtype=torch.complex128),
+            some(*rows, 2, freq, dtype=real),
+            empty(steps, dtype=kind),
+            empty(steps, dtype=real),
+        )
+    over_signals(
+        frame.run,
+        batch,
         *to_arrays(*inputs[:6]),
         (power, LOWEST[real]),
         _pull_arrays(inputs[9:], real),
         _ends_array(ends, batch),
         (position, stride, new, schedule.offsets[0], n_iter),
         *_constants(config, new, stride, real),
-        (CANCELLED, INAUDIBLE),
+        (CANCELLED, INAUDIBLE, torch.finfo(real).tiny),
         tuple(x.numpy() for x in state),
         tuple(x.numpy() for x in record),
         samples.numpy(),
@@ -296,7 +300,9 @@ def _adjoint(settings, inputs, record, gradients):
     d_pull = tuple(np.zeros_like(x) for x in pull)
     d_sizes = torch.zeros(sizes.shape, dtype=real, device="cpu")
     total, y = steps.new_zeros(2, *steps[:, :, 0].shape)
-    adjoint.run(
+    over_signals(
+        adjoint.run,
+        len(sizes),
         *to_arrays(weights, sizes),
         pull,
         _ends_array(ends, len(sizes)),
@@ -390,14 +396,38 @@ def least_squares_gradients(anchor, target, s, phasor, y, total, config):
 def _pull_arrays(pull, dtype):
     """Target and share, empty where there is no pull."""
     if not pull:
-        nothing = torch.empty(0, 0, 0, 0, dtype=dtype, device="cpu")
-        return nothing.to(dtype.to_complex()).numpy(), nothing.numpy()
+        return _no_pull(dtype)
     target = torch.view_as_complex(pull[0].detach().contiguous())
     return tuple(to_arrays(target, pull[1]))
+
+
+@constant
+def _no_pull(dtype):
+    """Of `_pull_arrays`."""
+    nothing = torch.empty(0, 0, 0, 0, dtype=dtype)
+    return nothing.to(dtype.to_complex()).numpy(), nothing.numpy()
+
+
+@constant
+def _no_record(freq, dtype):
+    """What the kernel writes no record to."""
+    kind = dtype.to_complex()
+    return (
+        torch.empty(0, 0, 5, freq, dtype=torch.complex128),
+        torch.empty(0, 0, 2, freq, dtype=dtype),
+        torch.empty(1, 1, 0, 2, freq, dtype=kind),
+        torch.empty(1, 1, 0, 2, freq, dtype=dtype),
+    )
+
+
+@lru_cache(maxsize=8)
+def _never(batch):
+    """Signals that do not end."""
+    return np.full(batch, ENDLESS)
 
 
 def _ends_array(ends, batch):
     """Frames of each signal in all."""
     if ends is None:
-        return np.full(batch, ENDLESS)
+        return _never(batch)
     return ends.to("cpu", torch.int64).numpy()

@@ -120,6 +120,7 @@ def _iteration(first, turns, slopes, given, gradients, work):
 
 @compiled()
 def run(
+    within,
     weights,
     sizes,
     pull,
@@ -150,7 +151,7 @@ def run(
     the cotangent of its phasors and the solution of the adjoint system, both
     [batch, passes * estimates, freq].
     """
-    batch, freq = sizes.shape[0], sizes.shape[2]
+    freq = sizes.shape[2]
     window, _, hop, n_fft = frame
     position, stride, new, oldest, n_iter = plan
     target, share = pull
@@ -184,7 +185,7 @@ def run(
     total = np.empty((opened - 1) * hop + window.size, number)
     work = signals, spectrum, spectra, added, total, parts
     ones = np.ones(2)
-    for i in range(batch):
+    for i in range(within[0], within[1]):
         d_phasors, d_before, d_signal = (
             d_state[0][i],
             d_state[1][i],

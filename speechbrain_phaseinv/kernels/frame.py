@@ -148,7 +148,8 @@ def keep_direction(spectrum, sizes, held, unit, floors, phasors, slope):
             x * share if known else phasor.real,
             y * share if known else phasor.imag,
         )
-        slope[k] = unit * share if known else number(0)
+        turn = unit * share
+        slope[k] = turn if known & (turn < infinite) else number(0)
 
 
 @compiled()
@@ -159,6 +160,7 @@ def iterate(phasors, sizes, counts, own, frame, scale, plan, work, record):
     """
     window, offset, hop, n_fft = frame
     n_iter, floors, constant = plan
+    tiny = floors[2]
     spectra, spectrum, signals, frames, added, total, slopes = work
     turns, kept_slopes = record
     count, freq = sizes.shape
@@ -167,7 +169,8 @@ def iterate(phasors, sizes, counts, own, frame, scale, plan, work, record):
     for j in range(count):
         for k in range(freq):
             largest = sizes[j, k] if sizes[j, k] > largest else largest
-    unit = number(1) / largest
+    # Its reciprocal is finite.
+    unit = number(1) / (largest if largest > tiny else number(tiny))
     for i in range(n_iter):
         first = count - 2 - i % (count - 1)
         overlap(frames, own[1], own[2], count, hop, added, total)
@@ -203,6 +206,7 @@ def iterate(phasors, sizes, counts, own, frame, scale, plan, work, record):
 
 @compiled()
 def run(
+    within,
     time,
     frequency,
     time_confidence,
@@ -226,10 +230,12 @@ def run(
     samples,
     output,
 ):
-    """All passes of all signals.
+    """All passes of some signals.
 
     Arguments
     ---------
+    within : tuple of int
+        The first signal of the batch, and the one after the last.
     time, frequency, time_confidence, confidence : array
         Estimates, [batch, passes, estimates, freq].
     sizes, logs : array, [batch, reopened + time, freq]
@@ -250,7 +256,8 @@ def run(
     scale, counts : array
         `overlap_scale` and `counts` of the refinement.
     constant, floors : tuple
-        Of `offset` (main lobe, ABOVE, TOLERANCE); CANCELLED and INAUDIBLE.
+        Of `offset` (main lobe, ABOVE, TOLERANCE); CANCELLED, INAUDIBLE and
+        the smallest normal number.
     state : tuple of array
         An `OverlapState`, updated in place.
     record : tuple of array
@@ -262,7 +269,7 @@ def run(
     output : array, [batch, passes * stride, freq]
         Written to: the phasors of the committed frames.
     """
-    batch, passes, answers, freq = time.shape
+    _, passes, answers, freq = time.shape
     window, _, hop, n_fft = frame
     position, stride, new, oldest, n_iter = plan
     reopened, rows = state[0].shape[1], passes * answers
@@ -287,7 +294,7 @@ def run(
     iterations = n_iter, floors, constant
     steps, weights, turns, kept_slopes = record
     recorded = len(steps) > 0
-    for i in range(batch):
+    for i in range(within[0], within[1]):
         own = state[0][i], state[1][i], state[2][i]
         reopening, before, signal = own
         for p in range(passes):

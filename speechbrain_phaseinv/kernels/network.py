@@ -141,11 +141,15 @@ def _add_theorem(before, here, ahead, share, slope, scale, time, frequency):
 
 
 @compiled(**_OPTIONS)
-def run(frames, net, about, step_scale, theorem, prior, layers, output):
+def run(
+    signals, frames, net, about, step_scale, theorem, prior, layers, output
+):
     """All that `PhaseDerivativeNet` makes of frames.
 
     Arguments
     ---------
+    signals : tuple of int
+        The first signal of the batch, and the one after the last.
     frames : array, [batch, time, freq]
         Log-magnitudes.
     net : tuple of int
@@ -169,7 +173,7 @@ def run(frames, net, about, step_scale, theorem, prior, layers, output):
     weights, biases, dilations = layers
     history, window, stride = net
     slope, backward, central = theorem
-    _, batch, passes, estimates, freq = output.shape
+    _, _, passes, estimates, freq = output.shape
     width, last = weights[0].shape[0], len(weights) - 1
     outputs, oldest, margin = weights[last].shape[0] // estimates, 0, 0
     for j in range(estimates):
@@ -189,7 +193,7 @@ def run(frames, net, about, step_scale, theorem, prior, layers, output):
     flat = x.reshape(-1)
     most = 2 * width if 2 * width > outputs * estimates else outputs * estimates
     y = np.zeros(((most + 3) // 4 * 4, freq), x.dtype)
-    for b in range(batch):
+    for b in range(signals[0], signals[1]):
         for t in range(passes):
             seen = frames[b, t * stride : t * stride + window]
             _features(seen, history, step_scale, x, margin)
