@@ -6,6 +6,7 @@ kernels serve the CPU. Every choice between the two is made here.
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
 
 import numpy as np
 import torch
@@ -61,6 +62,21 @@ def is_traced():
         or torch.jit.is_tracing()
         or torch._C._are_functorch_transforms_active()
     )
+
+
+def eager(method):
+    """A method that `torch.compile` leaves as it is.
+
+    Kernels are compiled already, and its tracer cannot see into them.
+    """
+
+    @wraps(method)
+    def call(*args, **kwargs):
+        if torch.compiler.is_dynamo_compiling():
+            return torch.compiler.disable(method)(*args, **kwargs)
+        return method(*args, **kwargs)
+
+    return call
 
 
 def compiled_serves(*tensors):

@@ -266,11 +266,10 @@ def _window(window, win_length, dtype=torch.float64, device="cpu"):
 
 def _recognise(samples):
     """The name of a window whose samples these are, or the samples."""
-    given = torch.tensor(samples, dtype=torch.float64)
+    own = {"dtype": torch.float64, "device": "cpu"}
+    given = torch.tensor(samples, **own)
     for name, make in WINDOWS.items():
-        if torch.allclose(
-            given, make(len(samples), dtype=given.dtype), atol=1e-6
-        ):
+        if torch.allclose(given, make(len(samples), **own), atol=1e-6):
             return name
     return samples
 

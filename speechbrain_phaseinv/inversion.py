@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from .backends import eager
 from .checks import check_lengths, check_magnitude
 from .estimation.features import log_magnitude, start_level
 from .estimation.gradient_theorem import GradientTheorem
@@ -194,6 +195,7 @@ class SpectrogramInverter(torch.nn.Module):
         """Algorithmic latency, in samples: see `Schedule.latency`."""
         return self.schedule.latency(self.config)
 
+    @eager
     def forward(self, magnitude, lengths=None, length=None):
         """Invert whole spectrograms.
 
@@ -219,6 +221,7 @@ class SpectrogramInverter(torch.nn.Module):
         count = magnitude.shape[1]
         return finish(signal, self.config, count, length, lengths)
 
+    @eager
     def invert(self, magnitude, lengths=None):
         """Complex spectrograms of whole magnitude spectrograms.
 
@@ -237,6 +240,8 @@ class SpectrogramInverter(torch.nn.Module):
         magnitude = check_magnitude(magnitude, self.config)
         if lengths is not None:
             lengths = check_lengths(lengths, magnitude)
+        if magnitude.numel() == 0:
+            return magnitude.to(magnitude.dtype.to_complex())
         signal, phasors = self._whole(magnitude, lengths)
         if self.refinements:
             phasors = self._analyse(signal, magnitude.shape[1], lengths)
@@ -272,11 +277,14 @@ class SpectrogramInverter(torch.nn.Module):
             phasors.append(phasor)
         count = magnitude.shape[1]
         if lengths is None:
-            lengths = torch.full((len(magnitude),), count)
+            lengths = torch.full(
+                (len(magnitude),), count, device=magnitude.device
+            )
         signal, phasor = self._end(state, lengths)
         phasors = torch.cat([*phasors, phasor], dim=1)[:, :count]
         return torch.cat([*signals, signal], dim=1), phasors
 
+    @eager
     def step(self, magnitude, state=None):
         """Invert the next frames of a stream.
 
@@ -371,6 +379,7 @@ class SpectrogramInverter(torch.nn.Module):
         hops = signal.unflatten(1, (count, self.config.hop_length))
         return (hops / envelope.to(signal.device)).flatten(1), state
 
+    @eager
     def flush(self, state):
         """End a stream, as if its last frame went on.
 

@@ -259,13 +259,14 @@ def sum_of_squares(config, first, count, ends=None, dtype=torch.float32):
     -------
     >>> config = StftConfig(16000, n_fft=8, hop_length=4)
     >>> sum_of_squares(config, 0, 3)[0, :, 0]
-    tensor([0.0150, 1.0000, 1.0000])
+    tensor([0.0100, 1.0000, 1.0000])
     """
     if ends is None:
         table = _table(config, dtype)
         if first >= len(table) - 1:
             return table[-1:].expand(count, -1).unsqueeze(0)
-        rows = torch.arange(first, first + count).clamp_max(len(table) - 1)
+        rows = torch.arange(first, first + count, device=table.device)
+        rows = rows.clamp_max(len(table) - 1)
         return table[rows].unsqueeze(0)
     table = _blocks(config).to(ends.device)
     hops = first + torch.arange(count, device=ends.device)

@@ -26,10 +26,8 @@ from speechbrain_phaseinv.cli.pcm import (
     encode,
     wav_header,
 )
-from speechbrain_phaseinv.estimation.derivatives import (
-    PhaseDerivatives,
-    phase_derivatives,
-)
+from speechbrain_phaseinv.estimation import Estimates, Schedule
+from speechbrain_phaseinv.estimation.derivatives import phase_derivatives
 
 CONFIG = StftConfig(16000, 512, hop_length=128)
 COMMAND = [sys.executable, "-m", "speechbrain_phaseinv.cli", "stream"]
@@ -166,15 +164,16 @@ class Oracle(torch.nn.Module):
         super().__init__()
         stft = analysis(waveform, CONFIG, pad_mode="constant")
         self.derivatives = phase_derivatives(stft, CONFIG)
-        self.lookahead = lookahead
+        self.schedule = Schedule(1, lookahead, (0,))
 
     def forward(self, log_magnitude, state=None):
         seen = 0 if state is None else state.item()
-        first = max(seen - self.lookahead, 0)
+        ahead = self.schedule.lookahead
+        first = max(seen - ahead, 0)
         seen += log_magnitude.shape[1]
-        last = max(seen - self.lookahead, 0)
-        found = [x[:, first:last] for x in self.derivatives if x is not None]
-        return PhaseDerivatives(*found), torch.tensor(seen)
+        last = max(seen - ahead, 0)
+        found = [x[:, first:last] for x in self.derivatives]
+        return Estimates.single(*found), torch.tensor(seen)
 
 
 @pytest.mark.parametrize("lookahead", [0, 1])

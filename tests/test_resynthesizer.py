@@ -10,10 +10,8 @@ from speechbrain.processing.features import ISTFT, STFT, spectral_magnitude
 from speechbrain.processing.signal_processing import resynthesize
 
 from speechbrain_phaseinv import Resynthesizer, StftConfig, analysis
-from speechbrain_phaseinv.estimation.derivatives import (
-    PhaseDerivatives,
-    expected_advance,
-)
+from speechbrain_phaseinv.estimation import Estimates, Schedule
+from speechbrain_phaseinv.estimation.derivatives import expected_advance
 from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.noisy_phase import (
     DOUBT,
@@ -21,7 +19,7 @@ from speechbrain_phaseinv.noisy_phase import (
     signal_to_noise,
 )
 from speechbrain_phaseinv.resynthesizer import PHASES, describe
-from speechbrain_phaseinv.stft import windowed_frames
+from speechbrain_phaseinv.stft import synthesis
 
 # The transform of SpeechBrain's enhancers: 32 ms every 16 ms, Hamming.
 HALF = dict(sample_rate=16000, win_length=32, hop_length=16)
@@ -103,7 +101,7 @@ def test_both_phases_together_are_better_than_each(noise):
 class Fixed(torch.nn.Module):
     """An estimator that knows the derivatives beforehand."""
 
-    lookahead = 0
+    schedule = Schedule()
     power = 1.0
 
     def __init__(self, derivatives):
@@ -124,7 +122,7 @@ def test_each_frame_minimises_the_sum_that_is_stated():
     magnitude, snr = 0.1 + real(), 3 * real()
     time, frequency, confidence = real() - 0.5, real() - 0.5, real()
     observed = torch.polar(torch.ones_like(time), 6 * real())
-    derivatives = PhaseDerivatives(time, frequency, confidence, confidence)
+    derivatives = Estimates.single(time, frequency, confidence, confidence)
     inverter = SpectrogramInverter(config, estimator=Fixed(derivatives))
     found = invert_towards(inverter, magnitude, observed, snr)
 
@@ -133,7 +131,7 @@ def test_each_frame_minimises_the_sum_that_is_stated():
     tpd = (time + expected_advance(config, torch.double))[0].numpy()
     fpd = frequency[0].numpy()
     before = 1e-6 * a[0]
-    phasor = np.ones(config.num_bins)
+    phasor, frames = np.ones(config.num_bins), []
     for t in range(3):
         rows, sides = [], []
         for k in range(config.num_bins):
@@ -154,12 +152,10 @@ def test_each_frame_minimises_the_sum_that_is_stated():
         phasor = z / np.abs(z)
         for k in config.real_bins:
             phasor[k] = 1 if phasor[k].real >= 0 else -1
-        stft = torch.from_numpy(a[t] * phasor) * config.start_phasor(
-            torch.complex128
-        )
-        expected = windowed_frames(stft[None, None], config)[0, 0]
-        assert torch.allclose(found[0, t], expected, atol=1e-9)
+        frames.append(torch.from_numpy(a[t] * phasor))
         before = a[t]
+    stft = torch.stack(frames) * config.start_phasor(torch.complex128)
+    assert torch.allclose(found, synthesis(stft[None], config), atol=1e-9)
 
 
 def test_what_the_enhancer_took_says_how_noisy_a_bin_is():

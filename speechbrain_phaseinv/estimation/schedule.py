@@ -89,8 +89,8 @@ class Schedule:
 
         Counted as `position` is, the first frame that the first pass emits.
         """
-        starts = position + self.stride * torch.arange(passes)
-        return starts.unsqueeze(1) + torch.tensor(self.offsets)
+        starts = position + self.stride * torch.arange(passes, device="cpu")
+        return starts.unsqueeze(1) + torch.tensor(self.offsets, device="cpu")
 
     def latency(self, config):
         """Algorithmic latency, in samples.
