@@ -13,6 +13,9 @@ import torch
 
 BACKENDS = ("auto", "numba", "torch")
 
+# What kernels compute in.
+_COMPILED = (torch.float32, torch.float64)
+
 
 def resolve(backend, *tensors):
     """The backend that "auto" stands for.
@@ -83,16 +86,26 @@ def compiled_serves(*tensors):
     """Whether a kernel without a gradient may stand in for the definition."""
     if is_traced():
         return False
-    wanted = torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
-    return not wanted and all(
-        x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-        for x in tensors
-    )
+    # A loop, since a stream asks at every frame.
+    wanted = torch.is_grad_enabled()
+    for x in tensors:
+        if not x.is_cpu or x.dtype not in _COMPILED:
+            return False
+        if wanted and x.requires_grad:
+            return False
+    return True
 
 
 def to_arrays(*tensors):
     """C-contiguous arrays, so that each kernel is compiled only once."""
-    return [np.ascontiguousarray(x.numpy(force=True)) for x in tensors]
+    return [
+        np.ascontiguousarray(
+            x.numpy()
+            if x.is_cpu and not x.requires_grad
+            else x.numpy(force=True)
+        )
+        for x in tensors
+    ]
 
 
 def over_signals(kernel, count, *arguments):
@@ -111,8 +124,8 @@ def over_signals(kernel, count, *arguments):
     *arguments : tuple
         Passed on.
     """
-    threads = min(torch.get_num_threads(), count)
-    if threads <= 1:
+    threads = min(torch.get_num_threads(), count) if count > 1 else 1
+    if threads == 1:
         kernel((0, count), *arguments)
         return
     ends = [count * i // threads for i in range(threads + 1)]
