@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import CONFIG, synthetic_speech
 
-from speechbrain_phaseinv.integration import passes
+from speechbrain_phaseinv.integration import compiled
 from speechbrain_phaseinv.integration.offset import ABOVE, is_offset, main_lobe
 from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.stft import StftConfig, analysis
@@ -72,11 +72,11 @@ def test_pauses_beside_it_stay_as_soft_as_they_are(options, monkeypatch):
     inverter = SpectrogramInverter(CONFIG, **options)
     errors = []
     for above in (ABOVE, float("inf")):
-        monkeypatch.setattr(passes, "ABOVE", above)
-        passes._constants.cache_clear()
+        monkeypatch.setattr(compiled, "ABOVE", above)
+        compiled._constants.cache_clear()
         made = analysis(inverter(size, length=x.shape[1]), CONFIG).abs()
         wanted, made = size[:, pause, 4:], made[:, pause, 4:]
         errors.append((made - wanted).norm() / wanted.norm())
-    passes._constants.cache_clear()
+    compiled._constants.cache_clear()
     assert errors[0] < 0.3
     assert errors[1] > 1

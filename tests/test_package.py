@@ -20,6 +20,7 @@ LAYERS = [
     {"stft"},
     {"estimation"},
     {"integration", "losses", "pretrained", "mel", "griffinlim"},
+    {"state"},
     {"inversion"},
     {"streaming", "transforms", "noisy_phase"},
     {"resynthesizer"},

@@ -1,6 +1,6 @@
 """Passes from estimates to samples, compiled.
 
-The definitions are `integration.passes` and `integration.refinement`.
+The definitions are `integration.definition` and `integration.refinement`.
 
 The Fourier transforms are those of rocket-fft, which lends them to compiled
 code. Frames are real, so that one complex transform does for two. Loops are
