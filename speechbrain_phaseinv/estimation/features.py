@@ -18,8 +18,10 @@ from ..config import constant
 # smallest float32 that its reciprocal is a normal number too.
 LOG_FLOOR = -69.0
 
-# The floor relative to the largest magnitude of the stream so far: -240 dB.
-FLOOR = 1e-12
+# The floor relative to the largest magnitude of the stream so far: -120 dB.
+# Chosen on validation speech with its weakest bins set to zero: a higher one
+# serves those better still, and costs where pauses lie far below an offset.
+FLOOR = 1e-6
 
 # Of the first sound's level: the reciprocal of two to this power is finite.
 LEAST_EXPONENT = -120
