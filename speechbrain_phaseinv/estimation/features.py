@@ -18,10 +18,13 @@ from ..config import constant
 # smallest float32 that its reciprocal is a normal number too.
 LOG_FLOOR = -69.0
 
-# The floor relative to the largest magnitude of the stream so far: -120 dB.
-# Chosen on validation speech with its weakest bins set to zero: a higher one
-# serves those better still, and costs where pauses lie far below an offset.
-FLOOR = 1e-6
+# The floor relative to the largest magnitude of the stream so far: -90 dB.
+# Chosen on validation speech, whole and with its weakest bins set to zero.
+FLOOR = 3e-5
+
+# That largest magnitude is looked for above one bin in this many, since an
+# offset or rumble below says nothing of how soft the others may be.
+LOWEST_BINS = 64
 
 # Of the first sound's level: the reciprocal of two to this power is finite.
 LEAST_EXPONENT = -120
@@ -42,7 +45,7 @@ def log_magnitude(magnitude, level=None):
     level : torch.Tensor, [batch, 2], optional
         What the last call returned: what magnitudes are multiplied by, a
         power of two, zero before the first sound; and the largest product so
-        far. None at the stream's start.
+        far, above the lowest bins. None at the stream's start.
 
     Returns
     -------
@@ -81,7 +84,9 @@ def log_magnitude(magnitude, level=None):
     relative = torch.where(
         magnitude < limits.tiny, relative.detach(), relative
     ).clamp_max(limits.max)
-    peaks = (peaks * scale.unsqueeze(1)).clamp_max(limits.max)
+    above = magnitude.detach()[..., magnitude.shape[-1] // LOWEST_BINS :]
+    peaks = above.amax(-1) * scale.unsqueeze(1)
+    peaks = peaks.clamp_max(limits.max)
     peaks = _running_maximum(torch.cat([peak.unsqueeze(1), peaks], dim=1))
     floor = (FLOOR * peaks[:, 1:]).clamp_min(math.exp(LOG_FLOOR))
     log = torch.maximum(relative, floor.unsqueeze(-1)).log()
@@ -98,6 +103,7 @@ def _log_compiled(magnitude, level):
         *to_arrays(magnitude),
         level.numpy(),
         (FLOOR, LOG_FLOOR, LEAST_EXPONENT, largest),
+        magnitude.shape[-1] // LOWEST_BINS,
         log.numpy(),
     )
     return log, level
