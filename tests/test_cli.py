@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -64,7 +65,10 @@ def test_without_arguments_the_example_is_reconstructed(here, capsys):
         for line in output.out.splitlines()
         if line.startswith(("method", "phaseinv", "Griffin"))
     ]
-    assert header == "method|SC [dB]|ESTOI|PESQ-WB|time [s]|RTF".split("|")
+    columns = ["method", "SC [dB]", "ESTOI", "PESQ-WB", "time [s]", "RTF"]
+    if find_spec("pesq") is None:  # it needs a compiler
+        columns.remove("PESQ-WB")
+    assert header == columns
     assert float(ours[1]) < -15 and float(ours[2]) > 0.95
     assert float(theirs[1]) < -15
     # How fast is for `benchmarks/claims.py` to say, on a quiet machine.

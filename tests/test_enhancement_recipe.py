@@ -3,6 +3,7 @@
 import csv
 import json
 from importlib import import_module
+from importlib.util import find_spec
 
 import pytest
 import soundfile
@@ -119,7 +120,7 @@ def test_an_enhancer_is_trained_loaded_and_evaluated(tmp_path, capsys):
         f"--tensorboard_folder={logs}",
     )
     valid, test = (output / "train_log.txt").read_text().splitlines()
-    for score in ("loss", "sc", "pesq", "estoi"):
+    for score in ("loss", "sc", "estoi", *["pesq"][: bool(find_spec("pesq"))]):
         assert f"valid {score}: " in valid and f"test {score}: " in test
     assert (output / "samples" / "test" / "0.png").is_file()
     events = EventAccumulator(str(logs)).Reload().Tags()

@@ -2,6 +2,7 @@
 
 import json
 from importlib import import_module
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -41,7 +42,15 @@ def test_a_run_ends_with_a_vocoder_and_the_second_step_takes_its_weights(
     log = (output / "train_log.txt").read_text().splitlines()
     assert len(log) == 3  # two epochs and the test
     for line in log:
-        assert all(f" {x}: " in line for x in ("loss", "sc", "pesq", "estoi"))
+        assert all(
+            f" {x}: " in line
+            for x in (
+                "loss",
+                "sc",
+                "estoi",
+                *["pesq"][: bool(find_spec("pesq"))],
+            )
+        )
         assert "nan" not in line
     assert (output / "samples" / "test" / "0_inverted.wav").is_file()
     events = EventAccumulator(str(logs)).Reload().Tags()
