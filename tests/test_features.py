@@ -7,7 +7,6 @@ from conftest import CONFIG, magnitudes
 from speechbrain_phaseinv.estimation.features import (
     FLOOR,
     LOG_FLOOR,
-    LOWEST_BINS,
     log_magnitude,
     start_level,
 )
@@ -22,26 +21,14 @@ def masked(batch=2):
 
 
 def test_it_is_the_logarithm_but_for_level_and_floor():
-    magnitude = magnitudes().double()
-    magnitude = magnitude + 1e-3 * magnitude.max()
+    magnitude = magnitudes().double() + 1e-3
     log, level = log_magnitude(magnitude)
     scale = level[:, 0]
     assert torch.equal(scale.log2(), scale.log2().round())
     torch.testing.assert_close(log, (magnitude * scale[:, None, None]).log())
     # The first sound's largest magnitude lands between one half and one.
     assert 0.5 <= magnitude[0, 0].max() * scale[0] < 1
-    above = magnitude[..., magnitude.shape[-1] // LOWEST_BINS :]
-    torch.testing.assert_close(level[:, 1], above.amax((1, 2)) * scale)
-
-
-def test_an_offset_does_not_raise_the_floor():
-    magnitude = magnitudes()
-    softest = 1e-3 * magnitude.max()
-    expected, _ = log_magnitude(magnitude + softest)
-    magnitude[..., 0] = 1e6 * magnitude.max()
-    found, _ = log_magnitude(magnitude + softest)
-    steps = [x[..., 2:].diff() for x in (found, expected)]
-    torch.testing.assert_close(*steps, rtol=0, atol=1e-4)
+    torch.testing.assert_close(level[:, 1], magnitude.amax((1, 2)) * scale)
 
 
 @pytest.mark.parametrize("exponent", [-90, -40, -3, 1, 3, 60, 90])

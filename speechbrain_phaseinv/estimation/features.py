@@ -18,13 +18,8 @@ from ..config import constant
 # smallest float32 that its reciprocal is a normal number too.
 LOG_FLOOR = -69.0
 
-# The floor relative to the largest magnitude of the stream so far: -90 dB.
-# Chosen on validation speech, whole and with its weakest bins set to zero.
-FLOOR = 3e-5
-
-# That largest magnitude is looked for above one bin in this many, since an
-# offset or rumble below says nothing of how soft the others may be.
-LOWEST_BINS = 64
+# The floor relative to the largest magnitude of the stream so far: -240 dB.
+FLOOR = 1e-12
 
 # Of the first sound's level: the reciprocal of two to this power is finite.
 LEAST_EXPONENT = -120
@@ -45,7 +40,7 @@ def log_magnitude(magnitude, level=None):
     level : torch.Tensor, [batch, 2], optional
         What the last call returned: what magnitudes are multiplied by, a
         power of two, zero before the first sound; and the largest product so
-        far, above the lowest bins. None at the stream's start.
+        far. None at the stream's start.
 
     Returns
     -------
@@ -84,9 +79,7 @@ def log_magnitude(magnitude, level=None):
     relative = torch.where(
         magnitude < limits.tiny, relative.detach(), relative
     ).clamp_max(limits.max)
-    above = magnitude.detach()[..., magnitude.shape[-1] // LOWEST_BINS :]
-    peaks = above.amax(-1) * scale.unsqueeze(1)
-    peaks = peaks.clamp_max(limits.max)
+    peaks = (peaks * scale.unsqueeze(1)).clamp_max(limits.max)
     peaks = _running_maximum(torch.cat([peak.unsqueeze(1), peaks], dim=1))
     floor = (FLOOR * peaks[:, 1:]).clamp_min(math.exp(LOG_FLOOR))
     log = torch.maximum(relative, floor.unsqueeze(-1)).log()
@@ -103,7 +96,6 @@ def _log_compiled(magnitude, level):
         *to_arrays(magnitude),
         level.numpy(),
         (FLOOR, LOG_FLOOR, LEAST_EXPONENT, largest),
-        magnitude.shape[-1] // LOWEST_BINS,
         log.numpy(),
     )
     return log, level

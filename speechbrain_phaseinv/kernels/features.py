@@ -8,12 +8,12 @@ from . import compiled
 
 
 @compiled()
-def log_magnitude(magnitude, level, limits, first, output):
+def log_magnitude(magnitude, level, limits, output):
     """Log-magnitudes of [batch, time, freq], written to `output`.
 
     `level`, [batch, 2], becomes the level after them. `limits` holds the
     relative floor, the lowest logarithm, the least exponent of a level, and
-    the largest number; the peak is looked for from bin `first` on.
+    the largest number.
     """
     batch, time, freq = magnitude.shape
     number = type(magnitude[0, 0, 0])
@@ -31,9 +31,6 @@ def log_magnitude(magnitude, level, limits, first, output):
                 least = int(limits[2])
                 exponent = exponent if exponent > least else least
                 scale = number(math.ldexp(1.0, -exponent))
-            loudest = number(0)
-            for k in range(first, freq):
-                loudest = here[k] if here[k] > loudest else loudest
             loudest = loudest * scale
             loudest = loudest if loudest < largest else largest
             peak = loudest if loudest > peak else peak
