@@ -1,6 +1,6 @@
 """Passes from estimates to samples by the kernels, and their gradient.
 
-The first derivative has a kernel of its own, eighteen times as fast as
+The first derivative has a kernel of its own, much faster than
 autograd through the definition; further ones are the definition's.
 """
 
