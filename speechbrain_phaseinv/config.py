@@ -17,11 +17,20 @@ from typing import Optional, Tuple, Union
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
+
+
+def _root_hann(win_length, **kwargs):
+    """The square root of a Hann window: used twice, it overlaps to one."""
+    return torch.hann_window(win_length, **kwargs).sqrt()
+
+
 WINDOWS = {
     "hann": torch.hann_window,
+    "sqrt_hann": _root_hann,
     "hamming": torch.hamming_window,
     "blackman": torch.blackman_window,
     "bartlett": torch.bartlett_window,
+    "kaiser": torch.kaiser_window,  # of torch's own beta, 12
     "rectangular": torch.ones,
 }
 
@@ -64,9 +73,10 @@ class StftConfig:
     hop_length : int
         Distance between two frames, in samples. Default: `win_length // 4`.
     window : str or tuple of float
-        One of "hann", "hamming", "blackman", "bartlett", "rectangular" (all
-        periodic), or the `win_length` samples of a window of your own; those
-        of a window that has a name are replaced by it.
+        One of "hann", "sqrt_hann", "hamming", "blackman", "bartlett",
+        "kaiser" (of beta 12) and "rectangular", all periodic, or the
+        `win_length` samples of a window of your own; those of a window that
+        has a name are replaced by it.
 
     Raises
     ------
