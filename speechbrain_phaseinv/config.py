@@ -4,8 +4,9 @@ Everything that has to agree between the two ends of a spectrogram pipeline
 lives in one immutable object, `StftConfig`. It travels as one thing: with the
 magnitudes, with the weights of a network, into a stream.
 
-Frames follow ``torch.stft(center=True)``: frame ``t`` is centred on sample
-``t * hop_length``, and a window shorter than ``n_fft`` is centred inside it.
+Frames follow ``torch.stft``: where the signal is padded by half a transform,
+frame ``t`` is centred on sample ``t * hop_length``. A window shorter than
+``n_fft`` is centred inside it.
 """
 
 import math
@@ -16,7 +17,6 @@ from typing import Optional, Tuple, Union
 
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
-
 
 
 def _root_hann(win_length, **kwargs):
@@ -32,6 +32,14 @@ WINDOWS = {
     "bartlett": torch.bartlett_window,
     "kaiser": torch.kaiser_window,  # of torch's own beta, 12
     "rectangular": torch.ones,
+}
+
+# What precedes and follows the signal, in samples: half a transform, what
+# makes one frame a hop (HiFi-GAN, Vocos), or nothing.
+PADDINGS = {
+    "center": lambda n_fft, hop_length: n_fft // 2,
+    "same": lambda n_fft, hop_length: (n_fft - hop_length) // 2,
+    "none": lambda n_fft, hop_length: 0,
 }
 
 # Beyond these a number is a mistake, and would only fill the memory: windows
@@ -77,6 +85,12 @@ class StftConfig:
         "kaiser" (of beta 12) and "rectangular", all periodic, or the
         `win_length` samples of a window of your own; those of a window that
         has a name are replaced by it.
+    padding : str
+        What the signal is padded by at each end before it is cut into frames:
+        "center", ``n_fft // 2`` as in ``torch.stft(center=True)``; "same",
+        ``(n_fft - hop_length) // 2``, as HiFi-GAN's and Vocos' analyses have
+        it, of which T frames are ``hop_length * T`` samples; or "none", as in
+        ``torch.stft(center=False)``, with ``win_length == n_fft``.
 
     Raises
     ------
@@ -98,6 +112,7 @@ class StftConfig:
     win_length: Optional[int] = None
     hop_length: Optional[int] = None
     window: Union[str, Tuple[float, ...]] = "hann"
+    padding: str = "center"
 
     def __post_init__(self):
         _integer("n_fft", self.n_fft)
@@ -128,6 +143,17 @@ class StftConfig:
                 f"hop_length ({self.hop_length}) must not exceed win_length "
                 f"({self.win_length}): samples between two frames would be "
                 "seen by neither."
+            )
+        if self.padding not in PADDINGS:
+            raise ValueError(
+                f"padding must be one of {', '.join(PADDINGS)}, got "
+                f"{self.padding!r}."
+            )
+        if self.padding == "none" and self.win_length < self.n_fft:
+            raise ValueError(
+                f"padding 'none' needs win_length == n_fft, got "
+                f"{self.win_length} and {self.n_fft}: the window leaves out "
+                "the first samples. Use 'center' or 'same'."
             )
         if isinstance(self.window, str):
             if self.window not in WINDOWS:
@@ -161,7 +187,7 @@ class StftConfig:
         # thousands of numbers.
         if "_hash" not in self.__dict__:
             fields = self.sample_rate, self.n_fft, self.win_length
-            fields += self.hop_length, self.window
+            fields += self.hop_length, self.window, self.padding
             object.__setattr__(self, "_hash", hash(fields))
         return self._hash
 
@@ -190,9 +216,24 @@ class StftConfig:
         return (self.n_fft - self.win_length) // 2
 
     @property
+    def pad_length(self):
+        """Samples of padding at each end: see `padding`."""
+        return PADDINGS[self.padding](self.n_fft, self.hop_length)
+
+    @property
     def trim(self):
         """Samples of the first frame's window that precede sample 0."""
-        return self.n_fft // 2 - self.window_offset
+        return self.pad_length - self.window_offset
+
+    @property
+    def overhang(self):
+        """Samples of the signal that do not lie between two frames' centres.
+
+        None of centred frames, also where an odd `n_fft` sees one more.
+        """
+        if self.padding == "center":
+            return 0
+        return self.n_fft - 2 * self.pad_length
 
     @property
     def synthesis_latency(self):
@@ -206,12 +247,18 @@ class StftConfig:
 
     def num_frames(self, num_samples):
         """Number of frames that `analysis` makes of so many samples."""
-        padded = num_samples + 2 * (self.n_fft // 2)
-        return 1 + (padded - self.n_fft) // self.hop_length
+        padded = num_samples + 2 * self.pad_length
+        return max(1 + (padded - self.n_fft) // self.hop_length, 0)
 
     def num_samples(self, num_frames):
-        """Samples between the first frame's centre and the last one's."""
-        return self.hop_length * max(num_frames - 1, 0)
+        """Number of samples that `synthesis` makes of so many frames.
+
+        Those between the first frame's centre and the last one's, and the
+        `overhang`.
+        """
+        if num_frames == 0:
+            return 0
+        return self.hop_length * (num_frames - 1) + self.overhang
 
     def window_tensor(self, dtype=torch.float32, device="cpu"):
         """The window, [win_length]; shared, not to be written to."""
@@ -279,7 +326,8 @@ def _recognise(samples):
     own = {"dtype": torch.float64, "device": "cpu"}
     given = torch.tensor(samples, **own)
     for name, make in WINDOWS.items():
-        if torch.allclose(given, make(len(samples), **own), atol=1e-6):
+        # The root of a Hann window in single precision is that far off.
+        if torch.allclose(given, make(len(samples), **own), atol=2e-5):
             return name
     return samples
 

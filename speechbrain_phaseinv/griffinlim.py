@@ -105,8 +105,8 @@ def griffin_lim(
         return torch.stack(rows) if rows else torch.zeros_like(stft)
     # The shortest and the longest signal with this number of frames.
     frames = magnitude.shape[1]
-    odd = config.n_fft % 2
-    shortest = config.num_samples(frames) + odd
+    shortest = config.hop_length * (frames - 1) + config.n_fft
+    shortest = max(shortest - 2 * config.pad_length, 0)
     longest = shortest + config.hop_length - 1
     length = min(max(length or 0, shortest), longest)
 

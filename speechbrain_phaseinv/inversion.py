@@ -9,7 +9,6 @@ import torch
 from .backends import eager
 from .checks import check_lengths, check_magnitude
 from .estimation.features import log_magnitude, start_level
-from .estimation.gradient_theorem import GradientTheorem
 from .integration import passes
 from .integration.refinement import (
     REOPENED,
@@ -17,11 +16,7 @@ from .integration.refinement import (
     refine,
     start_overlap,
 )
-from .pretrained import (
-    available_pretrained,
-    find_pretrained,
-    load_pretrained,
-)
+from .pretrained import choose_estimator
 from .state import InverterState
 from .stft import (
     StftConfig,
@@ -60,9 +55,9 @@ class SpectrogramInverter(torch.nn.Module):
         What predicts the phase's derivatives: "network", the packaged
         weights for this transform; "gradient", the gradient theorem, for any
         transform; "auto", the first where there are weights, and else the
-        second; or an estimator of your own, whose look-ahead then counts,
-        unless it estimates its look-ahead frame: such an estimator does
-        without look-ahead, too. `method` names the choice.
+        second, with a warning; or an estimator of your own. Its look-ahead
+        then counts, unless it estimates its look-ahead frame: such an
+        estimator does without look-ahead, too. `method` names the choice.
     paired : bool
         With "network" and one frame of look-ahead: predict two frames at a
         time, at half the cost.
@@ -100,7 +95,9 @@ class SpectrogramInverter(torch.nn.Module):
             raise TypeError(f"expected a StftConfig, got {config!r}.")
         method = type(estimator).__name__
         if isinstance(estimator, str):
-            method, estimator = _build(estimator, config, lookahead, paired)
+            method, estimator = choose_estimator(
+                estimator, config, lookahead, paired
+            )
         self.config = config
         self.method = method
         self.estimator = estimator
@@ -162,7 +159,7 @@ class SpectrogramInverter(torch.nn.Module):
             spectrogram gives the same samples as alone, up to the centre of
             its last frame, then zeros.
         length : int, optional
-            Samples to return. Default: ``hop_length * (time - 1)``.
+            Samples to return. Default: ``config.num_samples(time)``.
 
         Returns
         -------
@@ -483,26 +480,3 @@ class SpectrogramInverter(torch.nn.Module):
                 f"before, got {len(magnitude)}. Use a stream for each, or "
                 "reset() this one."
             )
-
-
-def _build(choice, config, lookahead, paired):
-    """The estimator of a name, and what it is called."""
-    if choice not in ("auto", "network", "gradient"):
-        raise ValueError(
-            "expected the estimator 'auto', 'network' or 'gradient', or a "
-            f"torch.nn.Module, got {choice!r}."
-        )
-    if paired and choice == "gradient":
-        raise ValueError("only a network can be paired, got 'gradient'.")
-    if choice != "gradient":
-        name = find_pretrained(config, lookahead, paired)
-        if name is not None:
-            return f"network ({name})", load_pretrained(name, config)
-        if paired or choice == "network":
-            raise ValueError(
-                f"there are no packaged weights for {config}, lookahead "
-                f"{lookahead}, paired {paired}. There are: "
-                f"{', '.join(available_pretrained()) or 'none'}. "
-                "estimator='gradient' works for any transform."
-            )
-    return "gradient theorem", GradientTheorem(config, lookahead)

@@ -201,20 +201,18 @@ def describe(stft):
             "expected a StftConfig or a speechbrain.processing.features.STFT, "
             f"got {stft!r}, which has no {', '.join(missing)}."
         )
-    for option, advice in (
-        ("center", "its frames are not centred on samples"),
-        ("onesided", "only the lower half of its bins is used here"),
-    ):
-        if not getattr(stft, option, True):
-            raise ValueError(
-                f"an STFT with {option}=False is not supported: {advice}. "
-                f"Make compute_stft with {option}=True."
-            )
+    if not getattr(stft, "onesided", True):
+        raise ValueError(
+            "an STFT with onesided=False is not supported: only the lower "
+            "half of its bins is used here. Make compute_stft with "
+            "onesided=True."
+        )
     if getattr(stft.window, "is_meta", False):
         raise ValueError(
             "the window of this STFT is on the device meta, without samples. "
             "Build compute_stft on a device that holds values."
         )
-    config = StftConfig(*(getattr(stft, name) for name in names))
+    padding = "center" if getattr(stft, "center", True) else "none"
+    config = StftConfig(*(getattr(stft, name) for name in names), padding)
     gain = stft.n_fft**0.5 if getattr(stft, "normalized_stft", False) else 1.0
     return config, getattr(stft, "pad_mode", "constant"), gain

@@ -40,12 +40,12 @@ def analysis(waveform, config, pad_mode="reflect"):
     pad_mode : str
         What precedes and follows the signal: "reflect" (torchaudio) or
         "constant" (zeros, SpeechBrain). A signal too short to be reflected,
-        at most ``n_fft // 2`` samples, is padded with zeros.
+        no longer than the padding, is padded with zeros.
 
     Returns
     -------
     stft : torch.Tensor, [batch, time, freq], complex
-        Equal to ``torch.stft(..., center=True)`` with the last axes swapped.
+        Equal to that of ``torch.stft`` with the last axes swapped.
 
     Example
     -------
@@ -58,13 +58,13 @@ def analysis(waveform, config, pad_mode="reflect"):
             "expected a real waveform [batch, samples], got "
             f"{waveform.dtype} of shape {list(waveform.shape)}."
         )
-    half = config.n_fft // 2
-    if pad_mode == "reflect" and waveform.shape[-1] <= half:
+    around = config.pad_length
+    if pad_mode == "reflect" and waveform.shape[-1] <= around:
         pad_mode = "constant"
     if waveform.shape[0] == 0:  # which cannot be reflected
         pad_mode = "constant"
     padded = torch.nn.functional.pad(
-        waveform.unsqueeze(1), (half, half), mode=pad_mode
+        waveform.unsqueeze(1), (around, around), mode=pad_mode
     ).squeeze(1)
     return uncentred_analysis(padded, config)
 
@@ -85,14 +85,15 @@ def analysis_step(waveform, config, state=None):
     Returns
     -------
     stft : torch.Tensor, [batch, time, freq], complex
-        Frame ``t`` once ``t * hop_length + (n_fft + 1) // 2`` samples are in.
+        Frame ``t`` once ``t * hop_length + n_fft`` samples are in, less the
+        padding.
         With `analysis_flush` at the end, the same frames as
         ``analysis(..., pad_mode="constant")``.
     state : torch.Tensor, [batch, pending]
         For the next call.
     """
     if state is None:
-        state = waveform.new_zeros(waveform.shape[0], config.n_fft // 2)
+        state = waveform.new_zeros(waveform.shape[0], config.pad_length)
     samples = torch.cat([state, waveform], dim=-1)
     hop = config.hop_length
     stft = uncentred_analysis(samples, config)
@@ -104,8 +105,8 @@ def analysis_step(waveform, config, state=None):
 
 
 def analysis_flush(config, state):
-    """The frames that are centred on a sample, but not complete yet."""
-    zeros = state.new_zeros(state.shape[0], config.n_fft // 2)
+    """The frames that need the padding at the end."""
+    zeros = state.new_zeros(state.shape[0], config.pad_length)
     stft, _ = analysis_step(zeros, config, state)
     return stft
 
@@ -162,9 +163,10 @@ def synthesis(stft, config, length=None, lengths=None):
     config : StftConfig
         The transform.
     length : int, optional
-        Samples to return. Default: ``hop_length * (time - 1)``, the distance
-        from the first frame's centre to the last one's. Samples that no
-        frame sees are zeros.
+        Samples to return. Default: ``config.num_samples(time)``; of centred
+        frames, ``hop_length * (time - 1)``, the distance from the first
+        frame's centre to the last one's. Samples that no frame sees are
+        zeros.
     lengths : torch.Tensor, [batch], int, optional
         Valid frames of each signal. Frames beyond are left out, so that a
         padded signal comes out as it would alone, followed by zeros.
@@ -224,9 +226,10 @@ def finish(signal, config, num_frames, length=None, ends=None):
     waveform = signal / envelope.flatten(1)[:, : signal.shape[1]]
     waveform = waveform[:, config.trim :]
     if ends is not None:
-        # Alone, a signal ends with its own last frame's centre.
+        # Alone, a signal ends with its own last frame.
         steps = torch.arange(waveform.shape[1], device=signal.device)
-        stops = config.hop_length * (ends - 1).clamp_min(0).unsqueeze(-1)
+        stops = config.hop_length * (ends - 1) + config.overhang
+        stops = stops.masked_fill(ends == 0, 0).unsqueeze(-1)
         shorter = (ends < num_frames).unsqueeze(-1)
         waveform = waveform.masked_fill(shorter & (steps >= stops), 0)
     missing = length - waveform.shape[1]

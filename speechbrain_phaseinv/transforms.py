@@ -43,13 +43,16 @@ class PhaseInversion(torch.nn.Module):
         Momentum of the iterations, in [0, 1).
     length : int, optional
         Samples to return, any number: the end is cut off or filled with
-        zeros. Default: ``hop_length * (frames - 1)``.
+        zeros. Default: ``hop_length * (frames - 1)``, of centred frames.
     rand_init : bool, optional
         Accepted, and without effect: nothing here is random.
     lookahead : int, optional
         0 or 1: frames that a frame waits for.
     estimator : str or torch.nn.Module, optional
         "auto", "network" or "gradient", as in `SpectrogramInverter`.
+    padding : str, optional
+        "center", "same" or "none", as in `StftConfig`: "none" for what
+        ``torchaudio.transforms.Spectrogram(center=False)`` makes.
 
     Raises
     ------
@@ -83,6 +86,7 @@ class PhaseInversion(torch.nn.Module):
         *,
         lookahead=1,
         estimator="auto",
+        padding="center",
     ):
         super().__init__()
         if not power > 0:
@@ -93,7 +97,9 @@ class PhaseInversion(torch.nn.Module):
         with torch.device("cpu"):  # a window on "meta" has no samples
             window = window_fn(win_length, **(wkwargs or {}))
         # Neither the phase nor a network depends on the sampling rate.
-        config = StftConfig(16000, n_fft, win_length, hop_length, window)
+        config = StftConfig(
+            16000, n_fft, win_length, hop_length, window, padding
+        )
         self.n_fft, self.win_length = config.n_fft, config.win_length
         self.hop_length, self.rand_init = config.hop_length, rand_init
         self.n_iter = check_integer("n_iter", n_iter)

@@ -3,7 +3,6 @@
 import json
 import tracemalloc
 import zipfile
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -103,7 +102,8 @@ def test_what_is_provisional_does_without_look_ahead():
 def test_weights_of_the_nearest_overlap_come_next():
     half = StftConfig(16000, 512, hop_length=256, window="hamming")
     found = find_pretrained(half)
-    assert read_hyperparameters(FOLDER / found)["stft"] == asdict(half)
+    stft = read_hyperparameters(FOLDER / found)["stft"]
+    assert StftConfig(**stft) == half
     for window in ("hann", "hamming"):
         for n_fft in (400, 1024):
             for eighths in (1, 2, 3, 4):
@@ -113,6 +113,18 @@ def test_weights_of_the_nearest_overlap_come_next():
                 assert find_pretrained(other) == name
     # That overlap is beyond what the others were trained for.
     assert find_pretrained(half, lookahead=1, paired=True) is None
+
+
+def test_a_transform_without_weights_is_said(recwarn):
+    other = StftConfig(16000, 512, hop_length=384)
+    SpectrogramInverter(CONFIG)
+    SpectrogramInverter(other, estimator="gradient")
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="n_fft 512.*gradient theorem"):
+        inverter = SpectrogramInverter(other)
+    assert inverter.method == "gradient theorem"
+    with pytest.raises(ValueError, match="no packaged weights"):
+        SpectrogramInverter(other, estimator="network")
 
 
 @names

@@ -172,7 +172,7 @@ def _stream(magnitudes, inverter, writer, samples):
 def _magnitudes(blocks, config):
     """Blocks of samples to blocks of magnitudes, those of `analysis`."""
     state = None
-    for block in _reflected(blocks, config.n_fft // 2):
+    for block in _reflected(blocks, config.pad_length):
         step = max(BLOCK // (len(block) * config.num_bins), 1)
         state = block[:, :0] if state is None else state
         for piece in block.split(step * config.hop_length, dim=1):

@@ -50,7 +50,7 @@ def stft_options(of_array=False):
         hop += " (default: a quarter of the window)"
         default = "the power of two next above 32 ms, 512 at 16 kHz, 1024 at "
         default += "22.05 kHz, 2048 at 48 kHz"
-    return together(
+    choices = [
         _length(
             "--n-fft",
             f"Length of the transform, in samples (default: {default}).",
@@ -64,9 +64,22 @@ def stft_options(of_array=False):
             "--window",
             default="hann",
             metavar="NAME",
-            help="hann (default), hamming, blackman, bartlett or rectangular.",
+            help="hann (default), sqrt_hann, hamming, blackman, bartlett, "
+            "kaiser (beta 12) or rectangular.",
         ),
-    )
+    ]
+    if of_array:  # what is analysed here is centred
+        choices.append(
+            click.option(
+                "--padding",
+                type=click.Choice(["center", "same", "none"]),
+                default="center",
+                help="What the analysis puts around the signal: half a "
+                "transform (default), (n_fft - hop) / 2 as HiFi-GAN has it, "
+                "or nothing.",
+            )
+        )
+    return together(*choices)
 
 
 estimator_options = together(
@@ -118,7 +131,12 @@ method_options = together(
 
 
 def stft_for(
-    sample_rate, n_fft=None, win_length=None, hop_length=None, window="hann"
+    sample_rate,
+    n_fft=None,
+    win_length=None,
+    hop_length=None,
+    window="hann",
+    padding="center",
 ):
     """The transform for speech at a sample rate, as far as it is left open.
 
@@ -131,7 +149,9 @@ def stft_for(
         # In integers: 32 ms of 16 kHz are 512 samples, not a little more.
         shortest = win_length or -(-sample_rate * 32 // 1000)
         n_fft = max(1 << (shortest - 1).bit_length(), 32)
-    return StftConfig(sample_rate, n_fft, win_length, hop_length, window)
+    return StftConfig(
+        sample_rate, n_fft, win_length, hop_length, window, padding
+    )
 
 
 def config_of(args, sample_rate=None):
@@ -142,6 +162,7 @@ def config_of(args, sample_rate=None):
         args.win_length,
         args.hop_length,
         args.window,
+        getattr(args, "padding", "center"),
     )
 
 

@@ -104,12 +104,13 @@ def describe(inverter, model):
         for name, x in model.start().items()
     ]
     return {
-        "format": 2,
+        "format": 3,
         "method": inverter.method,
         "stft": asdict(config),
         "num_bins": config.num_bins,
         "hop_length": config.hop_length,
         "trim": config.trim,
+        "overhang": config.overhang,
         "stride": schedule.stride,
         "lookahead": schedule.lookahead,
         "power": inverter.power,

@@ -88,6 +88,7 @@ class Stream:
         """
         if length is None:
             length = self.spec["hop_length"] * max(self.frames - 1, 0)
+            length += self.spec["overhang"] * (self.frames > 0)
         rest, count = self.tail, len(self.waiting) or self.spec["lookahead"]
         if self.frames and count:
             # The last frame goes on until all frames are out.

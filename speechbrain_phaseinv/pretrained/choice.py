@@ -1,0 +1,145 @@
+"""Which estimator serves a transform: packaged weights, or the theorem."""
+
+import warnings
+
+from ..config import StftConfig
+from ..estimation.derivatives import gaussian_gamma
+from ..estimation.gradient_theorem import GradientTheorem
+from .storage import (
+    FOLDER,
+    available_pretrained,
+    load_pretrained,
+    read_hyperparameters,
+)
+
+# Said where no weights fit.
+SERVED = (
+    "Packaged weights serve, by the recipe's measurements, Hann, Hamming and "
+    "Blackman windows with 62.5 % overlap or more, and half overlap with one "
+    "frame of look-ahead"
+)
+
+
+def choose_estimator(choice, config, lookahead=1, paired=False):
+    """The estimator of a name.
+
+    Arguments
+    ---------
+    choice : str
+        "network", "gradient" or "auto": see `SpectrogramInverter`.
+    config, lookahead, paired
+        As for `find_pretrained`.
+
+    Returns
+    -------
+    method : str
+        What is at work.
+    estimator : torch.nn.Module
+
+    Raises
+    ------
+    ValueError
+        If there is no such name, or no weights where they are asked for.
+
+    Example
+    -------
+    >>> config = StftConfig(16000, n_fft=512, hop_length=128)
+    >>> choose_estimator("auto", config)[0]
+    'network (hann-512-128)'
+    """
+    if choice not in ("auto", "network", "gradient"):
+        raise ValueError(
+            "expected the estimator 'auto', 'network' or 'gradient', or a "
+            f"torch.nn.Module, got {choice!r}."
+        )
+    if paired and choice == "gradient":
+        raise ValueError("only a network can be paired, got 'gradient'.")
+    if choice != "gradient":
+        name = find_pretrained(config, lookahead, paired)
+        if name is not None:
+            return f"network ({name})", load_pretrained(name, config)
+        if paired or choice == "network":
+            raise ValueError(
+                f"there are no packaged weights for {config}, lookahead "
+                f"{lookahead}, paired {paired}. There are: "
+                f"{', '.join(available_pretrained()) or 'none'}. "
+                "estimator='gradient' works for any transform."
+            )
+        window = config.window
+        if not isinstance(window, str):  # of hundreds of numbers
+            window = "own"
+        warnings.warn(
+            f"no packaged weights fit n_fft {config.n_fft}, win_length "
+            f"{config.win_length}, hop_length {config.hop_length}, window "
+            f"{window}, lookahead {lookahead}, paired {paired}: the "
+            f"gradient theorem stands in, of lower quality. {SERVED}. With "
+            "estimator='gradient' nothing is said.",
+            stacklevel=3,
+        )
+    return "gradient theorem", GradientTheorem(config, lookahead)
+
+
+def find_pretrained(config, lookahead=1, paired=False):
+    """Packaged weights that fit, or None.
+
+    Weights depend on the shape of the window in bins and on the overlap, and
+    hardly on the sampling rate or on the length: see `serves`. Weights of
+    exactly this transform come first, then weights of the nearest overlap.
+    Provisional weights work without look-ahead, too, except with half
+    overlap, where the newest frame is too large a part of the output.
+
+    Arguments
+    ---------
+    config : StftConfig
+        The transform whose magnitudes are to be inverted.
+    lookahead : int
+        0 or 1, in frames.
+    paired : bool
+        See `PhaseDerivativeNet`.
+
+    Returns
+    -------
+    name : str or None
+        For `load_pretrained`.
+
+    Example
+    -------
+    >>> find_pretrained(StftConfig(22050, n_fft=1024, hop_length=256))
+    'hann-512-128'
+    >>> print(find_pretrained(StftConfig(22050, n_fft=1024, hop_length=768)))
+    None
+    """
+    fitting = []
+    for name in available_pretrained():
+        hyperparameters = read_hyperparameters(FOLDER / name)
+        network = hyperparameters["network"]
+        trained = StftConfig(**hyperparameters["stft"])
+        quarter = 4 * trained.hop_length <= trained.win_length
+        instant = network.get("provisional") and quarter and lookahead == 0
+        fits = lookahead == network["lookahead"] or instant
+        if fits and network["paired"] == paired and serves(trained, config):
+            hop = trained.hop_length / trained.n_fft
+            fitting.append((trained != config, hop, name))
+    return min(fitting)[-1] if fitting else None
+
+
+def serves(trained, config):
+    """Whether weights trained on one transform are of use for another.
+
+    Measurements (in the recipe) say yes where the overlap is that of
+    the training or more, up to twice as many frames, and the main lobe of the
+    window is not much narrower in bins, nor wider than the lobe of a Blackman
+    window that is zero-padded from 400 samples to 512. The usual windows of
+    any length at any rate fulfil this. Beyond it, as with weights for 75 % at
+    half overlap, the gradient theorem is as good or better.
+
+    Arguments
+    ---------
+    trained, config : StftConfig
+        The transform of the training, and the transform in use.
+    """
+    lobe = gaussian_gamma(config) / config.n_fft**2
+    lobe /= gaussian_gamma(trained) / trained.n_fft**2
+    hop = config.hop_length / config.win_length
+    learned = trained.hop_length / trained.win_length
+    return 0.4 < lobe < 1.25 and learned / 2 <= hop <= max(learned, 0.375)
