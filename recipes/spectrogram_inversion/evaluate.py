@@ -66,6 +66,7 @@ def evaluate(arguments):
     config = StftConfig(
         arguments.sample_rate,
         n_fft=arguments.n_fft,
+        win_length=arguments.win_length,
         hop_length=arguments.hop_length,
         window=arguments.window,
     )
@@ -147,6 +148,7 @@ def parse(arguments=None, description=__doc__, figures="evaluation.json"):
     parser.add_argument("--griffin_lim", type=int, nargs="*", default=[])
     parser.add_argument("--sample_rate", type=int, default=16000)
     parser.add_argument("--n_fft", type=int, default=512)
+    parser.add_argument("--win_length", type=int)
     parser.add_argument("--hop_length", type=int, default=128)
     parser.add_argument("--window", default="hann")
     parser.add_argument("--threads", type=int, default=1)

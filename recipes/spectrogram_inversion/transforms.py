@@ -1,0 +1,144 @@
+#!/usr/bin/env python3
+"""Which weights serve which transform: the table that `serves` follows.
+
+    python transforms.py --data_folder /path/to/speech --split valid
+
+Inverts recordings analysed by each of TRANSFORMS with every set of packaged
+weights and of WEIGHTS that is named, with look-ahead and without, and with the
+gradient theorem and Griffin-Lim beside them. The table has PESQ-WB and ESTOI;
+what `SpectrogramInverter` takes by itself is in bold face. Choose by the
+validation split and report on the test split.
+"""
+
+# ruff: noqa: E402
+import sys
+import warnings
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+from common.audio import SplitRecordings
+from common.evaluation import (
+    add_data_options,
+    argument_parser,
+    progress,
+    write_figures,
+)
+from common.metrics import inversion_metrics, mean_and_interval
+
+from speechbrain_phaseinv import SpectrogramInverter, StftConfig, analysis
+from speechbrain_phaseinv.estimation.gradient_theorem import GradientTheorem
+from speechbrain_phaseinv.evaluation.methods import torchaudio_griffin_lim
+from speechbrain_phaseinv.pretrained import (
+    available_pretrained,
+    choose_estimator,
+    load_pretrained,
+)
+
+# n_fft, win_length, hop_length and window, at 16 kHz.
+TRANSFORMS = (
+    (512, 512, 128, "hann"),
+    (1024, 1024, 256, "hann"),
+    (512, 400, 160, "hann"),
+    (400, 400, 160, "hann"),
+    (512, 512, 256, "hann"),
+    (512, 512, 256, "hamming"),
+    (512, 512, 256, "sqrt_hann"),
+    (320, 320, 160, "hann"),
+    (320, 320, 160, "sqrt_hann"),
+    (512, 320, 160, "hann"),
+    (512, 512, 128, "sqrt_hann"),
+    (1024, 600, 150, "hann"),
+    (1024, 320, 80, "hann"),
+    (512, 512, 128, "rectangular"),
+)
+
+
+def methods(arguments, config):
+    """What is compared: name to callable (magnitude, length=...)."""
+    table = {}
+    for iterations in arguments.griffin_lim:
+        name = f"Griffin-Lim {iterations}"
+        table[name] = torchaudio_griffin_lim(config, iterations)
+    for ahead in (0, 1):
+        table[f"gradient theorem, {ahead}"] = SpectrogramInverter(
+            config, estimator=GradientTheorem(config, ahead)
+        )
+    for source in (*available_pretrained(), *arguments.weights):
+        network = load_pretrained(source, config)
+        if network.paired:
+            continue
+        # A provisional network does without look-ahead, too.
+        for ahead in (0, 1) if network.provisional else (network.lookahead,):
+            table[f"{source}, {ahead}"] = SpectrogramInverter(
+                config, ahead, network
+            )
+    return table
+
+
+def chosen(config):
+    """What `SpectrogramInverter` takes by itself, by the table's names."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        for ahead in (0, 1):
+            name, _ = choose_estimator("auto", config, ahead)
+            name = name.removeprefix("network (").removesuffix(")")
+            yield f"{name}, {ahead}"
+
+
+@torch.inference_mode()
+def evaluate(arguments):
+    """For each transform, metrics of each method and the methods chosen."""
+    torch.set_num_threads(1)
+    results = {}
+    for transform in TRANSFORMS:
+        config = StftConfig(16000, *transform)
+        compared = methods(arguments, config)
+        rows = {name: [] for name in compared}
+        recordings = SplitRecordings(
+            arguments.data_folder,
+            arguments.split,
+            config.sample_rate,
+            arguments.layout,
+            arguments.limit,
+            arguments.corpora,
+        )
+        for _, _, waveform in progress(recordings, arguments):
+            waveform = waveform[:, : int(16000 * arguments.seconds)]
+            magnitude = analysis(waveform, config).abs()
+            for name, invert in compared.items():
+                made = invert(magnitude, length=waveform.shape[1])
+                rows[name].append(inversion_metrics(made, waveform, config))
+        means = {name: mean_and_interval(x) for name, x in rows.items()}
+        label = "{}/{}/{} {}".format(*transform)
+        results[label] = {"chosen": [*chosen(config)], "methods": means}
+        print(row(label, results[label]), flush=True)
+    return results
+
+
+def row(label, result):
+    """One transform as a paragraph of the table."""
+    lines = [f"\n{label}\n", "| method | PESQ | ESTOI |", "|---|---|---|"]
+    for name, metrics in result["methods"].items():
+        name = f"**{name}**" if name in result["chosen"] else name
+        pesq, estoi = (metrics[key][0] for key in ("pesq", "estoi"))
+        lines.append(f"| {name} | {pesq:.3f} | {estoi:.4f} |")
+    return "\n".join(lines)
+
+
+def main(arguments=None):
+    """Evaluate, print the tables and write the figures."""
+    parser = argument_parser(__doc__, "results/transforms.json")
+    add_data_options(parser)
+    parser.add_argument("weights", nargs="*")
+    parser.add_argument("--griffin_lim", type=int, nargs="*", default=[100])
+    parser.add_argument(
+        "--seconds", type=float, default=6.0, help="of each recording"
+    )
+    arguments = parser.parse_args(arguments)
+    write_figures(arguments.json, evaluate(arguments))
+
+
+if __name__ == "__main__":
+    main()
