@@ -323,12 +323,7 @@ class SpectrogramInverter(torch.nn.Module):
         """
         position = state.position
         signal, _, state = self._commit(estimates, state)
-        count = state.position - position
-        envelope = sum_of_squares(
-            self.config, position, count, dtype=signal.dtype
-        )
-        hops = signal.unflatten(1, (count, self.config.hop_length))
-        return (hops / envelope.to(signal.device)).flatten(1), state
+        return self.normalise(signal, position), state
 
     @eager
     def flush(self, state):
@@ -347,7 +342,7 @@ class SpectrogramInverter(torch.nn.Module):
         first, end = state.position, state.position + state.waiting
         ends = torch.tensor([end], device=state.signal.device)
         signal, _ = self._end(state, ends.expand(len(state.signal)))
-        return self._normalise(signal, first, ends)
+        return self.normalise(signal, first, ends)
 
     def pending(self, state):
         """Samples that still wait for frames, as they stand.
@@ -363,7 +358,7 @@ class SpectrogramInverter(torch.nn.Module):
         """
         out = REOPENED * self.config.hop_length
         ends = torch.tensor([state.position], device=state.signal.device)
-        return self._normalise(state.signal[:, out:], state.position, ends)
+        return self.normalise(state.signal[:, out:], state.position, ends)
 
     def start(self, stft):
         """The state of a stream whose frames have these phases.
@@ -429,31 +424,60 @@ class SpectrogramInverter(torch.nn.Module):
 
     def _end(self, state, ends):
         """Overlap-add and phasors of what waits, and what is pending then."""
-        out, waiting = REOPENED * self.config.hop_length, state.waiting
+        out = REOPENED * self.config.hop_length
         phasors = state.phasors[:, :0]
         signal = state.signal[:, :0]
-        if waiting:
-            # The last frame goes on until those that wait are emitted.
-            missing = -(-waiting // self.stride) * self.stride - waiting
-            missing += self.schedule.lookahead
-            again = state.sizes[:, -1:].expand(-1, missing, -1)
-            if missing:
-                estimates, state = self.estimate(again, state)
-                signal, phasors, state = self._commit(estimates, state, ends)
+        again = self.continuation(state)
+        if again.shape[1]:
+            estimates, state = self.estimate(again, state)
+            signal, phasors, state = self._commit(estimates, state, ends)
         return torch.cat([signal, state.signal[:, out:]], dim=1), phasors
 
-    def _normalise(self, signal, first, ends):
-        """Samples from the overlap-add of hops from the `first` on."""
+    def continuation(self, state):
+        """The last frame, which goes on until those that wait are emitted.
+
+        Arguments
+        ---------
+        state : InverterState
+            What the last `step` returned.
+
+        Returns
+        -------
+        magnitude : torch.Tensor, [batch, time, freq]
+            As many frames as that takes.
+        """
+        missing = 0
+        if state.waiting:
+            missing = -state.waiting % self.stride + self.schedule.lookahead
+        return state.sizes[:, -1:].expand(-1, missing, -1)
+
+    def normalise(self, signal, first, ends=None):
+        """Samples from an overlap-add.
+
+        Arguments
+        ---------
+        signal : torch.Tensor, [batch, samples]
+            Overlap-add of hops from the `first` on.
+        first : int
+            The hop, counted from the stream's start.
+        ends : torch.Tensor, [batch], int, optional
+            Frames of each signal in all. Default: none ends.
+
+        Returns
+        -------
+        waveform : torch.Tensor, [batch, samples]
+        """
         hops = -(-signal.shape[1] // self.config.hop_length)
         envelope = sum_of_squares(self.config, first, hops, ends, signal.dtype)
-        return signal / envelope.flatten(1)[:, : signal.shape[1]]
+        envelope = envelope.flatten(1)[:, : signal.shape[1]]
+        return signal / envelope.to(signal.device)
 
     def _analyse(self, signal, count, ends=None):
         """Unit phasors of the signal's frames; one where there is nothing."""
         config = self.config
         if ends is None:
             ends = torch.tensor([count], device=signal.device)
-        signal = self._normalise(signal, 0, ends)
+        signal = self.normalise(signal, 0, ends)
         start = config.window_offset
         around = start, config.n_fft - config.win_length - start
         signal = torch.nn.functional.pad(signal, around)

@@ -27,11 +27,14 @@ gain, such as a soft mask, does not turn the phase, and what it gives is best
 heard with the phase of the recording. What counts is |Y| - |S| / g.
 """
 
+from typing import NamedTuple, Optional
+
 import torch
 
 from .estimation.derivatives import expected_advance
 from .integration.phasors import from_angle, multiply
 from .integration.refinement import REOPENED
+from .state import InverterState
 from .stft import finish
 
 # Share of a bin that is never believed to be free of noise: an enhancer's
@@ -68,6 +71,37 @@ def signal_to_noise(magnitude, noisy_magnitude):
     return ratio.to(magnitude.dtype)
 
 
+def direction(stft):
+    """Unit phasors of a spectrogram, one where it is zero."""
+    size = stft.abs()
+    phasors = stft / size.clamp_min(torch.finfo(size.dtype).tiny)
+    return torch.where(size > 0, phasors, 1)
+
+
+def observe(stft, magnitude, config, trust):
+    """What a noisy recording says of the phase of enhanced magnitudes.
+
+    Arguments
+    ---------
+    stft : torch.Tensor, [batch, time, freq], complex
+        Of the noisy recording.
+    magnitude : torch.Tensor, [batch, time, freq]
+        Enhanced.
+    config : StftConfig
+        The transform.
+    trust : float
+        Weight where `signal_to_noise` is 1.
+
+    Returns
+    -------
+    observed, trust : torch.Tensor, [batch, time, freq]
+        For `step_towards`.
+    """
+    observed = direction(stft)
+    centre = config.centre_phasor(observed.dtype, observed.device)
+    return observed * centre, trust * signal_to_noise(magnitude, stft.abs())
+
+
 def _around(x):
     """Mean over the bins around."""
     reach = AROUND // 2
@@ -75,21 +109,115 @@ def _around(x):
     return torch.nn.functional.avg_pool1d(x, AROUND, stride=1)
 
 
-def invert_towards(inverter, magnitude, observed, trust, length=None):
-    """Phase of whole spectrograms, drawn to phases observed elsewhere.
+class TowardsState(NamedTuple):
+    """What `step_towards` remembers of a stream.
+
+    Attributes
+    ----------
+    inverter : InverterState
+        Of the inverter.
+    observed : torch.Tensor, [batch, REOPENED + waiting, freq], complex
+    trust : torch.Tensor, [batch, REOPENED + waiting, freq]
+        What was observed of the frames whose magnitudes it holds.
+    """
+
+    inverter: Optional[InverterState]
+    observed: torch.Tensor
+    trust: torch.Tensor
+
+
+def step_towards(inverter, magnitude, observed, trust, state=None, ends=None):
+    """Phase of the next frames of a stream, drawn to phases observed elsewhere.
 
     Arguments
     ---------
     inverter : SpectrogramInverter
         Gives the derivatives of the phase.
     magnitude : torch.Tensor, [batch, time, freq]
-        Magnitudes.
+        Magnitudes of the next frames.
     observed : torch.Tensor, [batch, time, freq], complex
         Unit phasors, centre-referred.
     trust : torch.Tensor, [batch, time, freq]
         Weight of each, relative to that of a time derivative to which the
         estimator gives no particular confidence.
+    state : TowardsState, optional
+        What the previous call returned; None at the stream's start.
+    ends : torch.Tensor, [batch], int, optional
+        Frames of each signal in all, where these are the last.
 
+    Returns
+    -------
+    signal : torch.Tensor, [batch, frames * hop_length]
+        Overlap-add, for `SpectrogramInverter.normalise`.
+    state : TowardsState
+    """
+    if state is None:
+        # Before the start nothing was observed.
+        nothing = trust[:, :1].new_zeros(len(trust), REOPENED, trust.shape[2])
+        state = TowardsState(None, nothing.to(observed.dtype), nothing)
+    estimates, inner = inverter.estimate(magnitude, state.inverter)
+    observed = torch.cat([state.observed, observed], dim=1)
+    trust = torch.cat([state.trust, trust], dim=1)
+    here = inverter.schedule.frames(estimates.time.shape[1], REOPENED)
+    # The noisy phase knows nothing of the frame before, nor how well the
+    # phase's advance is known: both go out of its weight.
+    step = inner.logs[:, here] - inner.logs[:, here - 1]
+    ratio = inverter.power * step - estimates.time_confidence
+    ratio = trust[:, here] * ratio.clamp(-60, 60).exp()
+    # q is the frame before turned by the time derivative; so is the target.
+    advance = expected_advance(inverter.config, ratio.dtype, ratio.device)
+    back = from_angle(-estimates.time - advance)
+    target = multiply(torch.view_as_real(observed[:, here]), back)
+    both = estimates.time_confidence + ratio.log1p()
+    signal, _, after = inverter._commit(
+        estimates._replace(time_confidence=both),
+        inner,
+        ends=ends,
+        pull=(target, ratio / (1 + ratio)),
+    )
+    count = after.position - inner.position
+    return signal, TowardsState(after, observed[:, count:], trust[:, count:])
+
+
+def flush_towards(inverter, state):
+    """What remains of a stream, as if its last frame went on, unobserved.
+
+    Arguments
+    ---------
+    inverter : SpectrogramInverter
+    state : TowardsState
+        What the last `step_towards` returned.
+
+    Returns
+    -------
+    signal : torch.Tensor, [batch, samples]
+        Overlap-add to the end of the last frame's window.
+    """
+    inner = state.inverter
+    end = inner.position + inner.waiting
+    signal = inner.signal[:, :0]
+    again = inverter.continuation(inner)
+    if again.shape[1]:
+        nothing = torch.zeros_like(again)
+        signal, (inner, _, _) = step_towards(
+            inverter,
+            again,
+            nothing.to(state.observed.dtype),
+            nothing,
+            state,
+            torch.full((len(again),), end, device=again.device),
+        )
+    pending = inner.signal[:, REOPENED * inverter.config.hop_length :]
+    return torch.cat([signal, pending], dim=1)
+
+
+def invert_towards(inverter, magnitude, observed, trust, length=None):
+    """Whole spectrograms: `step_towards` and `flush_towards`.
+
+    Arguments
+    ---------
+    inverter, magnitude, observed, trust
+        As for `step_towards`.
     length : int, optional
         Samples to return, as in `SpectrogramInverter.forward`.
 
@@ -97,33 +225,6 @@ def invert_towards(inverter, magnitude, observed, trust, length=None):
     -------
     waveform : torch.Tensor, [batch, length]
     """
-    config, count = inverter.config, magnitude.shape[1]
-    # The last frame goes on, for the look-ahead.
-    rest = inverter.lookahead
-    ahead = magnitude[:, -1:].expand(-1, rest, -1)
-    estimates, state = inverter.estimate(torch.cat([magnitude, ahead], dim=1))
-    frames = inverter.schedule.frames(estimates.time.shape[1])
-    # Before the start and past the end nothing was observed.
-    there = (frames >= 0) & (frames < count)
-    seen = frames.clamp(0, count - 1)
-    # The noisy phase knows nothing of the frame before, nor how well the
-    # phase's advance is known: both go out of its weight.
-    here = frames + REOPENED
-    step = state.logs[:, here] - state.logs[:, here - 1]
-    ratio = inverter.power * step - estimates.time_confidence
-    ratio = trust[:, seen] * ratio.clamp(-60, 60).exp()
-    ratio = torch.where(there.unsqueeze(-1).to(ratio.device), ratio, 0)
-    # q is the frame before turned by the time derivative; so is the target.
-    advance = expected_advance(config, ratio.dtype, ratio.device)
-    back = from_angle(-estimates.time - advance)
-    target = multiply(torch.view_as_real(observed)[:, seen], back)
-    both = estimates.time_confidence + ratio.log1p()
-    signal, _, state = inverter._commit(
-        estimates._replace(time_confidence=both),
-        state,
-        ends=torch.full((len(magnitude),), count, device=ratio.device),
-        pull=(target, ratio / (1 + ratio)),
-    )
-    pending = state.signal[:, REOPENED * config.hop_length :]
-    signal = torch.cat([signal, pending], dim=1)
-    return finish(signal, config, count, length)
+    signal, state = step_towards(inverter, magnitude, observed, trust)
+    signal = torch.cat([signal, flush_towards(inverter, state)], dim=1)
+    return finish(signal, inverter.config, magnitude.shape[1], length)

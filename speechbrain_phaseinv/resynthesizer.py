@@ -10,8 +10,9 @@ import torch
 
 from .checks import check_magnitude, check_real
 from .config import StftConfig
+from .enhancement import EnhancementStream
 from .inversion import SpectrogramInverter
-from .noisy_phase import invert_towards, signal_to_noise
+from .noisy_phase import direction, invert_towards, observe
 from .stft import analysis, synthesis
 
 # Weight of the noisy phase relative to the anchor to the frame before, where
@@ -90,6 +91,8 @@ class Resynthesizer(torch.nn.Module):
         self.phase = phase
         self.normalize_wavs = normalize_wavs
         self.trust = trust
+        if phase == "noisy":  # which asks no estimator
+            estimator = "gradient"
         self.inverter = SpectrogramInverter(config, lookahead, estimator)
 
     def extra_repr(self):
@@ -126,22 +129,53 @@ class Resynthesizer(torch.nn.Module):
             waveform = waveform / (peak + 1e-14)
         return waveform
 
+    def stream(self, enhance):
+        """Enhance as the samples come.
+
+        Arguments
+        ---------
+        enhance : callable
+            Gives enhanced magnitudes for noisy ones, see `EnhancementStream`.
+
+        Returns
+        -------
+        stream : EnhancementStream
+
+        Raises
+        ------
+        ValueError
+            If the waveform is to be normalised, whose peak a stream does not
+            know.
+
+        Example
+        -------
+        >>> config = StftConfig(16000, n_fft=512, hop_length=128)
+        >>> resynth = Resynthesizer(config, normalize_wavs=False)
+        >>> stream = resynth.stream(lambda magnitude: 0.5 * magnitude)
+        >>> stream.push(torch.randn(1, 1000)).shape[1]
+        384
+        >>> stream.flush().shape[1]
+        616
+        """
+        if self.normalize_wavs:
+            raise ValueError(
+                "a stream does not know its peak: make the Resynthesizer with "
+                "normalize_wavs=False."
+            )
+        return EnhancementStream(
+            self.inverter, enhance, self.phase, self.trust, self.gain
+        )
+
     def _waveform(self, magnitude, noisy):
         """The magnitudes with the chosen phase."""
         config, length = self.inverter.config, noisy.shape[1]
         if self.phase == "model":
             return self.inverter(magnitude, length=length)
         recorded = analysis(noisy, config, self.pad_mode)
-        size = recorded.abs()
-        direction = recorded / size.clamp_min(torch.finfo(size.dtype).tiny)
-        direction = torch.where(size > 0, direction, 1)
         if self.phase == "noisy" or magnitude.numel() == 0:
-            return synthesis(magnitude * direction, config, length)
-        centre = config.centre_phasor(direction.dtype, direction.device)
-        trust = self.trust * signal_to_noise(magnitude, size)
-        return invert_towards(
-            self.inverter, magnitude, direction * centre, trust, length
-        )
+            return synthesis(magnitude * direction(recorded), config, length)
+        observed, trust = observe(recorded, magnitude, config, self.trust)
+        return invert_towards(self.inverter, magnitude, observed, trust, length)
 
     def _check(self, magnitude, noisy):
         """Refuse magnitudes and recordings that do not belong together."""

@@ -23,6 +23,7 @@ LAYERS = [
     {"state"},
     {"inversion"},
     {"streaming", "transforms", "noisy_phase"},
+    {"enhancement"},
     {"resynthesizer"},
     {"inference", "edge", "evaluation"},
     {"cli"},
