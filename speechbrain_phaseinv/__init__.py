@@ -16,7 +16,8 @@ each step of the method has its room:
 - `inversion`, `streaming`: the whole chain, `SpectrogramInverter`, and frames
   in, samples out, `InversionStream`;
 - `transforms`: `PhaseInversion`, for `torchaudio.transforms.GriffinLim`;
-- `resynthesizer`: `Resynthesizer`, the last step of a SpeechBrain enhancer;
+- `resynthesizer`, `enhancement`: `Resynthesizer`, the last step of a
+  SpeechBrain enhancer, and noisy samples in, enhanced samples out;
 - `mel`, `inference`: mel spectrograms, and SpeechBrain's vocoder,
   `PhaseInversionVocoder`;
 - `pretrained`, `losses`: packaged weights, and training objectives;
