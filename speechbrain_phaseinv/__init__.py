@@ -17,8 +17,8 @@ each step of the method has its room:
   in, samples out, `InversionStream`;
 - `transforms`: `PhaseInversion`, for `torchaudio.transforms.GriffinLim`;
 - `resynthesizer`: `Resynthesizer`, the last step of a SpeechBrain enhancer;
-- `mel`, `inference`: mel spectrograms, and SpeechBrain's vocoder,
-  `PhaseInversionVocoder`;
+- `mel`, `inference`, `vocoder_stream`: mel spectrograms, and SpeechBrain's
+  vocoder, `PhaseInversionVocoder`, whole and online;
 - `pretrained`, `losses`: packaged weights, and training objectives;
 - `edge`, `evaluation`, `cli`: export for devices, methods side by side, and
   the command ``phaseinv``.

@@ -1,8 +1,8 @@
 """SpeechBrain's dialect: a vocoder for text-to-speech.
 
 `PhaseInversionVocoder` replaces SpeechBrain's HIFIGAN, and `Resynthesizer`
-its ``resynthesize``. Only this module needs speechbrain, and with it
-torchaudio.
+its ``resynthesize``; `TorchaudioVocoder` stands in torchaudio's bundles. Only
+this module needs speechbrain, and with it torchaudio.
 """
 
 import math
@@ -27,7 +27,12 @@ except (ImportError, OSError, RuntimeError, AttributeError) as error:
         'pip install "torch<2.13" "torchaudio<2.12" "speechbrain>=1.1.2"'
     ) from error
 
-__all__ = ["PhaseInversionVocoder", "Resynthesizer", "available_vocoders"]
+__all__ = [
+    "PhaseInversionVocoder",
+    "Resynthesizer",
+    "TorchaudioVocoder",
+    "available_vocoders",
+]
 
 WRAPPERS = (
     torch.nn.DataParallel,
@@ -191,7 +196,7 @@ class PhaseInversionVocoder(Pretrained):
                 raise ValueError(
                     f"this vocoder's {name} is {own}, got {name}={value!r}."
                 )
-        frames = self._frames(spectrogram)
+        frames = self._prepare(spectrogram)
         lengths = None
         if mel_lens is not None:
             lengths = _frames(mel_lens, frames)
@@ -244,7 +249,7 @@ class PhaseInversionVocoder(Pretrained):
         """
 
         def prepare(spectrogram):
-            frames = self._frames(spectrogram)
+            frames = self._prepare(spectrogram)
             self._check_values(frames, whole=False)
             return frames
 
@@ -280,7 +285,7 @@ class PhaseInversionVocoder(Pretrained):
             return self._module("front_end").config.first_centre
         return 0
 
-    def _frames(self, spectrogram):
+    def _prepare(self, spectrogram):
         """Frames, [batch, time, bands], where the modules are."""
         spectrogram = check_real(spectrogram, "the spectrogram")
         self._check_shape(spectrogram)
@@ -313,11 +318,16 @@ class PhaseInversionVocoder(Pretrained):
         magnitude = magnitude.gather(1, index)
         waveforms = inverter(magnitude, lengths + 2 * more)
         waveforms = waveforms[:, more * hop - first :]
-        samples = hop * (lengths - 1) + 2 * first
-        samples = samples.masked_fill(lengths == 0, 0).unsqueeze(1)
+        samples = self._samples(lengths).unsqueeze(1)
         waveforms = waveforms[:, : hop * (time - 1) + 2 * first]
         steps = torch.arange(waveforms.shape[1], device=device)
         return waveforms.masked_fill(steps >= samples, 0)
+
+    def _samples(self, lengths):
+        """Samples that these numbers of frames give."""
+        hop = self.hparams.stft.hop_length
+        samples = hop * (lengths - 1) + 2 * self._first_centre
+        return samples.masked_fill(lengths == 0, 0)
 
     def _check_shape(self, spectrogram):
         """An error that helps unless it is [batch, bands, time]."""
@@ -380,6 +390,59 @@ class PhaseInversionVocoder(Pretrained):
                 f"negative, got {low:g} to {high:g}. Without a logarithm? "
                 "Then pass spectrogram.clamp_min(1e-5).log()."
             )
+
+
+class TorchaudioVocoder(torch.nn.Module):
+    """A vocoder in the place of one of torchaudio's text-to-speech bundles.
+
+    It is called as what ``Tacotron2TTSBundle.get_vocoder`` returns, and gives
+    waveforms and their lengths.
+
+    Arguments
+    ---------
+    vocoder : PhaseInversionVocoder
+        "mel80-22050" for the bundles as they are.
+
+    Example
+    -------
+    >>> mel, lengths = 2 * torch.randn(2, 80, 30) - 6, torch.tensor([30, 20])
+    >>> vocoder = PhaseInversionVocoder.from_hparams("mel80-22050")
+    >>> waveforms, lengths = TorchaudioVocoder(vocoder)(mel, lengths)
+    >>> waveforms.shape, lengths
+    (torch.Size([2, 7424]), tensor([7424, 4864]))
+    """
+
+    def __init__(self, vocoder):
+        super().__init__()
+        self.vocoder = vocoder
+
+    @property
+    def sample_rate(self):
+        """Of the waveforms, in Hz."""
+        return self.vocoder.hparams.stft.sample_rate
+
+    def forward(self, specgrams, lengths=None):
+        """Waveforms of a batch of spectrograms.
+
+        Arguments
+        ---------
+        specgrams : torch.Tensor, [batch, mels, time]
+            As `PhaseInversionVocoder.decode_batch` takes them.
+        lengths : torch.Tensor, [batch], optional
+            Valid frames of each.
+
+        Returns
+        -------
+        waveforms : torch.Tensor, [batch, samples]
+            Zeros past the end of each.
+        lengths : torch.Tensor, [batch], int64, or None
+            Samples of each; None where no `lengths` were given.
+        """
+        waveforms = self.vocoder.decode_batch(specgrams, lengths).squeeze(1)
+        if lengths is not None:
+            frames = _frames(lengths, specgrams.transpose(1, 2))
+            lengths = self.vocoder._samples(frames)
+        return waveforms, lengths
 
 
 def _generic(mel):
