@@ -1,6 +1,7 @@
 """The vocoder for any mel spectrogram: of a name, or of a description."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -96,6 +97,12 @@ def test_sums_without_logarithm_keep_their_level_on_a_shorter_transform():
     ours = log_mel(torch.ones(1, 1, 601), served)
     theirs = log_mel(torch.ones(1, 1, 1025), config)
     assert (ours / theirs - 1).abs().max() < 0.1
+
+
+def test_the_readme_names_every_convention():
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    own = "speechbrain-22050"  # the packaged vocoder of that section
+    assert all(f"{x}`" in readme for x in available_mels() if x != own)
 
 
 def test_a_description_serves_as_a_name_does():
