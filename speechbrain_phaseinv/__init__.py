@@ -18,8 +18,8 @@ each step of the method has its room:
 - `transforms`: `PhaseInversion`, for `torchaudio.transforms.GriffinLim`;
 - `resynthesizer`, `enhancement`: `Resynthesizer`, the last step of a
   SpeechBrain enhancer, and noisy samples in, enhanced samples out;
-- `mel`, `inference`: mel spectrograms, and SpeechBrain's vocoder,
-  `PhaseInversionVocoder`;
+- `mel`, `inference`, `vocoder_stream`: mel spectrograms, and SpeechBrain's
+  vocoder, `PhaseInversionVocoder`, whole and online;
 - `pretrained`, `losses`: packaged weights, and training objectives;
 - `edge`, `evaluation`, `cli`: export for devices, methods side by side, and
   the command ``phaseinv``.

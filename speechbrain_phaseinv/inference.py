@@ -1,8 +1,8 @@
 """SpeechBrain's dialect: a vocoder for text-to-speech.
 
 `PhaseInversionVocoder` replaces SpeechBrain's HIFIGAN, and `Resynthesizer`
-its ``resynthesize``. Only this module needs speechbrain, and with it
-torchaudio.
+its ``resynthesize``; `TorchaudioVocoder` stands in torchaudio's bundles. Only
+this module needs speechbrain, and with it torchaudio.
 """
 
 import math
@@ -10,9 +10,12 @@ import math
 import torch
 
 from .checks import check_lengths, check_real, length_tensor
+from .inversion import SpectrogramInverter
+from .mel import available_mels, mel_front_end, mel_preset
 from .mel.recognise import check_mel
 from .pretrained import FOLDER, find_folder
 from .resynthesizer import Resynthesizer
+from .vocoder_stream import VocoderStream
 
 try:
     from speechbrain.inference.interfaces import Pretrained
@@ -24,13 +27,21 @@ except (ImportError, OSError, RuntimeError, AttributeError) as error:
         'pip install "torch<2.13" "torchaudio<2.12" "speechbrain>=1.1.2"'
     ) from error
 
-__all__ = ["PhaseInversionVocoder", "Resynthesizer", "available_vocoders"]
+__all__ = [
+    "PhaseInversionVocoder",
+    "Resynthesizer",
+    "TorchaudioVocoder",
+    "available_vocoders",
+]
 
 WRAPPERS = (
     torch.nn.DataParallel,
     torch.nn.parallel.DistributedDataParallel,
 )
 INPUTS = ("log_mel", "log_magnitude", "magnitude")
+
+# A third iteration takes time and gives mel spectrograms nothing.
+MEL_REFINEMENTS = 2
 
 # Range of natural logarithms of magnitudes: full scale has about 6 in a bin,
 # and no convention takes logarithms of less than 1e-10.
@@ -56,7 +67,8 @@ class PhaseInversionVocoder(Pretrained):
     `from_hparams` builds one from a packaged name or a folder. "mel80-22050"
     takes the output of SpeechBrain's Tacotron2 and FastSpeech2: 80 bands,
     22.05 kHz, windows of 1024 samples and hops of 256, natural logarithms.
-    "linear-22050" takes the magnitudes of the same transform.
+    "linear-22050" takes the magnitudes of the same transform. "mel" takes any
+    mel spectrogram, of a convention by name or described by a `MelConfig`.
 
     T frames give ``hop_length * (T - 1)`` samples, the distance between the
     centres of the first and the last frame: a recording of a multiple of
@@ -79,6 +91,9 @@ class PhaseInversionVocoder(Pretrained):
     >>> vocoder = PhaseInversionVocoder.from_hparams(source="mel80-22050")
     >>> vocoder.decode_batch(2 * torch.randn(2, 80, 101) - 6).shape
     torch.Size([2, 1, 25600])
+    >>> vocos = PhaseInversionVocoder.from_hparams("mel", mel="vocos-24000")
+    >>> vocos.decode_batch(2 * torch.randn(2, 100, 101) - 4).shape
+    torch.Size([2, 1, 25600])
     """
 
     HPARAMS_NEEDED = ["stft", "input"]
@@ -100,7 +115,9 @@ class PhaseInversionVocoder(Pretrained):
             )
 
     @classmethod
-    def from_hparams(cls, source, hparams_file="hyperparams.yaml", **kwargs):
+    def from_hparams(
+        cls, source, hparams_file="hyperparams.yaml", mel=None, **kwargs
+    ):
         """Build a vocoder from a packaged name or a local folder.
 
         Nothing is downloaded, and all files are read where they lie.
@@ -108,20 +125,34 @@ class PhaseInversionVocoder(Pretrained):
         Arguments
         ---------
         source : str or Path
-            One of `available_vocoders`, or a folder like theirs.
+            One of `available_vocoders`, a folder like theirs, or "mel", for
+            the mel spectrogram that `mel` says.
         hparams_file : str
             Name of the YAML file in it.
+        mel : str or MelConfig, optional
+            With the source "mel": one of `speechbrain_phaseinv.mel`'s
+            `available_mels`, or a convention of your own.
         **kwargs : dict
             As in SpeechBrain: `overrides`, `run_opts` and so on. `savedir`
             is accepted and has no effect: local files need no copies, and
-            files of another model may be there.
+            files of another model may be there. With the source "mel" there
+            is no YAML file to override: `run_opts` and `freeze_params`.
 
         Raises
         ------
         FileNotFoundError
             If there is no such folder, or no such file in it.
+        ValueError
+            If the convention is unknown, or `mel` is not what `source` needs.
         """
         kwargs.pop("savedir", None)
+        if source == "mel":
+            return cls(*_generic(mel), **kwargs)
+        if mel is not None:
+            raise ValueError(
+                f"mel= needs source='mel', got {str(source)!r}, whose mel "
+                "spectrogram is its own."
+            )
         folder = find_folder(source, hparams_file, available_vocoders())
         kwargs.setdefault("fetch_config", FetchConfig(allow_network=False))
         return super().from_hparams(str(folder), hparams_file, **kwargs)
@@ -165,22 +196,17 @@ class PhaseInversionVocoder(Pretrained):
                 raise ValueError(
                     f"this vocoder's {name} is {own}, got {name}={value!r}."
                 )
-        frames = check_real(spectrogram, "the spectrogram")
-        self._check_shape(frames)
-        # A vocoder need not have parameters.
-        first = next(self.mods.parameters(), None)
-        device = self.device if first is None else first.device
-        frames = frames.transpose(1, 2).to(device, torch.float32)
+        frames = self._prepare(spectrogram)
         lengths = None
         if mel_lens is not None:
             lengths = _frames(mel_lens, frames)
-            steps = torch.arange(frames.shape[1], device=device)
+            steps = torch.arange(frames.shape[1], device=frames.device)
             padding = (steps >= lengths[:, None]).unsqueeze(-1)
             # Any valid value does: the last valid frame is repeated later.
             frames = frames.masked_fill(padding, -math.inf if self._log else 0)
         self._check_values(frames)
         with torch.no_grad():
-            waveforms = self._invert(self._magnitude(frames), lengths)
+            waveforms = self._invert(self._magnitude(frames)[0], lengths)
         return waveforms.unsqueeze(1)
 
     def decode_spectrogram(self, spectrogram):
@@ -203,6 +229,37 @@ class PhaseInversionVocoder(Pretrained):
             )
         return self.decode_batch(spectrogram[None]).squeeze(0)
 
+    def stream(self):
+        """A stream: frames of spectrograms in, samples out.
+
+        Returns
+        -------
+        stream : VocoderStream
+            Its samples are those of `decode_batch`, bit for bit.
+
+        Example
+        -------
+        >>> vocoder = PhaseInversionVocoder.from_hparams("mel80-22050")
+        >>> stream = vocoder.stream()
+        >>> mel = 2 * torch.randn(1, 80, 50) - 6
+        >>> parts = [stream.push(part) for part in mel.split(7, dim=2)]
+        >>> waveform = torch.cat([*parts, stream.flush()], dim=2)
+        >>> torch.equal(waveform, vocoder.decode_batch(mel))
+        True
+        """
+
+        def prepare(spectrogram):
+            frames = self._prepare(spectrogram)
+            self._check_values(frames, whole=False)
+            return frames
+
+        return VocoderStream(
+            prepare,
+            self._magnitude,
+            self._module("inverter"),
+            self._first_centre,
+        )
+
     def forward(self, *args, **kwargs):
         """The same as `decode_batch`."""
         return self.decode_batch(*args, **kwargs)
@@ -222,17 +279,30 @@ class PhaseInversionVocoder(Pretrained):
             return self._module("front_end").config.n_mels
         return self.hparams.stft.num_bins
 
-    def _magnitude(self, frames):
-        """Linear magnitudes, [batch, time, freq]."""
+    @property
+    def _first_centre(self):
         if self.hparams.input == "log_mel":
-            return self._module("front_end")(frames)[0]
-        return frames.exp() if self._log else frames
+            return self._module("front_end").config.first_centre
+        return 0
+
+    def _prepare(self, spectrogram):
+        """Frames, [batch, time, bands], where the modules are."""
+        spectrogram = check_real(spectrogram, "the spectrogram")
+        self._check_shape(spectrogram)
+        # A vocoder need not have parameters.
+        first = next(self.mods.parameters(), None)
+        device = self.device if first is None else first.device
+        return spectrogram.transpose(1, 2).to(device, torch.float32)
+
+    def _magnitude(self, frames, state=None):
+        """Linear magnitudes, [batch, time, freq], and the front end's state."""
+        if self.hparams.input == "log_mel":
+            return self._module("front_end")(frames, state)
+        return (frames.exp() if self._log else frames), None
 
     def _invert(self, magnitude, lengths):
         """Waveforms, [batch, samples], wherever the frames are centred."""
-        inverter, first = self._module("inverter"), 0
-        if self.hparams.input == "log_mel":
-            first = self._module("front_end").config.first_centre
+        inverter, first = self._module("inverter"), self._first_centre
         batch, time = magnitude.shape[:2]
         if not (first and magnitude.numel()):
             return inverter(magnitude, lengths)
@@ -248,11 +318,16 @@ class PhaseInversionVocoder(Pretrained):
         magnitude = magnitude.gather(1, index)
         waveforms = inverter(magnitude, lengths + 2 * more)
         waveforms = waveforms[:, more * hop - first :]
-        samples = hop * (lengths - 1) + 2 * first
-        samples = samples.masked_fill(lengths == 0, 0).unsqueeze(1)
+        samples = self._samples(lengths).unsqueeze(1)
         waveforms = waveforms[:, : hop * (time - 1) + 2 * first]
         steps = torch.arange(waveforms.shape[1], device=device)
         return waveforms.masked_fill(steps >= samples, 0)
+
+    def _samples(self, lengths):
+        """Samples that these numbers of frames give."""
+        hop = self.hparams.stft.hop_length
+        samples = hop * (lengths - 1) + 2 * self._first_centre
+        return samples.masked_fill(lengths == 0, 0)
 
     def _check_shape(self, spectrogram):
         """An error that helps unless it is [batch, bands, time]."""
@@ -270,18 +345,27 @@ class PhaseInversionVocoder(Pretrained):
             if bands == bins:
                 kind, name = "80 mel bands", "mel80-22050"
             hint = f"from_hparams(source={name!r}) takes {kind}."
+        elif len(shape) == 3 and self.hparams.input == "log_mel":
+            names = [
+                name
+                for name in available_mels()
+                if mel_preset(name).n_mels == shape[1]
+            ]
+            if names:
+                hint = "from_hparams(source='mel', mel=...) takes these bands: "
+                hint += f"{', '.join(names)}."
         raise ValueError(
             f"expected {self.hparams.input} [batch, {bands}, time], got shape "
             f"{shape}. {hint}"
         )
 
-    def _check_values(self, frames):
+    def _check_values(self, frames, whole=True):
         """An error that helps where the values are not those of the input."""
         if not frames.numel():
             return
         kind = self.hparams.input
         if kind == "log_mel":
-            check_mel(frames, self._module("front_end").config)
+            check_mel(frames, self._module("front_end").config, whole)
             return
         low, high = (x.item() for x in torch.aminmax(frames))
         if math.isnan(low) or high == math.inf:
@@ -300,12 +384,80 @@ class PhaseInversionVocoder(Pretrained):
                 f"{low:g} to {high:g}, which look like decibels, powers, or "
                 "no logarithms at all."
             )
-        if kind == "log_magnitude" and low >= 0 and high > 0:
+        if kind == "log_magnitude" and whole and low >= 0 and high > 0:
             raise ValueError(
                 "expected natural logarithms of magnitudes, most of them "
                 f"negative, got {low:g} to {high:g}. Without a logarithm? "
                 "Then pass spectrogram.clamp_min(1e-5).log()."
             )
+
+
+class TorchaudioVocoder(torch.nn.Module):
+    """A vocoder in the place of one of torchaudio's text-to-speech bundles.
+
+    It is called as what ``Tacotron2TTSBundle.get_vocoder`` returns, and gives
+    waveforms and their lengths.
+
+    Arguments
+    ---------
+    vocoder : PhaseInversionVocoder
+        "mel80-22050" for the bundles as they are.
+
+    Example
+    -------
+    >>> mel, lengths = 2 * torch.randn(2, 80, 30) - 6, torch.tensor([30, 20])
+    >>> vocoder = PhaseInversionVocoder.from_hparams("mel80-22050")
+    >>> waveforms, lengths = TorchaudioVocoder(vocoder)(mel, lengths)
+    >>> waveforms.shape, lengths
+    (torch.Size([2, 7424]), tensor([7424, 4864]))
+    """
+
+    def __init__(self, vocoder):
+        super().__init__()
+        self.vocoder = vocoder
+
+    @property
+    def sample_rate(self):
+        """Of the waveforms, in Hz."""
+        return self.vocoder.hparams.stft.sample_rate
+
+    def forward(self, specgrams, lengths=None):
+        """Waveforms of a batch of spectrograms.
+
+        Arguments
+        ---------
+        specgrams : torch.Tensor, [batch, mels, time]
+            As `PhaseInversionVocoder.decode_batch` takes them.
+        lengths : torch.Tensor, [batch], optional
+            Valid frames of each.
+
+        Returns
+        -------
+        waveforms : torch.Tensor, [batch, samples]
+            Zeros past the end of each.
+        lengths : torch.Tensor, [batch], int64, or None
+            Samples of each; None where no `lengths` were given.
+        """
+        waveforms = self.vocoder.decode_batch(specgrams, lengths).squeeze(1)
+        if lengths is not None:
+            frames = _frames(lengths, specgrams.transpose(1, 2))
+            lengths = self.vocoder._samples(frames)
+        return waveforms, lengths
+
+
+def _generic(mel):
+    """Modules and hyperparameters of a vocoder for any mel spectrogram."""
+    if mel is None:
+        raise ValueError(
+            "source='mel' needs mel=, a MelConfig or one of "
+            f"{', '.join(available_mels())}."
+        )
+    config = mel_preset(mel) if isinstance(mel, str) else mel
+    front_end = mel_front_end(config)
+    stft = front_end.config.stft
+    inverter = SpectrogramInverter(stft, refinements=MEL_REFINEMENTS)
+    modules = {"front_end": front_end, "inverter": inverter}
+    return modules, {"stft": stft, "input": "log_mel", "mel": config}
 
 
 def _frames(mel_lens, frames):

@@ -18,6 +18,8 @@ from speechbrain_phaseinv.audio import read_audio
 from speechbrain_phaseinv.cli import COMMANDS, EXAMPLE, main
 from speechbrain_phaseinv.cli.options import stft_for
 from speechbrain_phaseinv.evaluation import methods, scores
+from speechbrain_phaseinv.inference import PhaseInversionVocoder
+from speechbrain_phaseinv.mel import log_mel, mel_preset
 from speechbrain_phaseinv.stft import StftConfig, analysis
 
 
@@ -337,6 +339,38 @@ def test_invert_needs_a_rate_and_a_hop(here, capsys):
     assert "must be positive" in fails(capsys, *run, "128", "--power", "0")
     assert main([*run, "128", "--quiet"]) == 0  # integers are numbers too
     assert "exists already" in fails(capsys, *run, "128")
+
+
+def test_mels_of_a_named_convention_become_the_vocoders_samples(here, capsys):
+    config = mel_preset("vocos-24000")
+    speech = synthetic_speech(1.0, 24000).float()
+    mel = log_mel(analysis(speech, config.stft).abs(), config)
+    np.save("tf.npy", mel[0].numpy())
+    np.save("ft.npy", mel[0].T.double().numpy())
+    options = ["--mel", "vocos-24000", "--subtype", "FLOAT"]
+    assert main(["invert", "tf.npy", "tf.wav", *options]) == 0
+    output = capsys.readouterr().out
+    assert "94 frames of 100 mel bands" in output and "0.99 s" in output
+    options += ["--quiet", "--sample-rate", "24000"]
+    assert main(["invert", "ft.npy", "ft.wav", *options]) == 0
+    vocoder = PhaseInversionVocoder.from_hparams("mel", mel="vocos-24000")
+    for name in ("tf.wav", "ft.wav"):
+        found, rate, _ = read_audio(name)
+        assert rate == 24000
+        assert (found == vocoder(mel.transpose(1, 2))[0].numpy()).all()
+    assert capsys.readouterr().err == ""
+
+
+def test_mels_that_are_not_of_the_convention_leave_nothing(here, capsys):
+    np.save("m.npy", np.zeros((80, 9)) - 5)
+    run = ["invert", "m.npy", "out.wav", "--mel"]
+    assert "bigvgan-24000" in fails(capsys, *run, "bigvgan")
+    assert "the 100 bands" in fails(capsys, *run, "vocos-24000")
+    coqui = [*run, "coqui-22050"]
+    assert "decibels" in fails(capsys, *coqui)
+    assert "settles --hop-length" in fails(capsys, *coqui, "--hop-length", "9")
+    assert "22050 Hz" in fails(capsys, *coqui, "--sample-rate", "16000")
+    assert names(here) == ["m.npy"]
 
 
 def test_clipping_is_reported(here, capsys):

@@ -13,6 +13,30 @@ def open_magnitude(path, n_fft=None):
     frequency that makes it a power of two; if both do, [freq, time] is meant,
     the order of torchaudio and librosa.
     """
+    array = _open(path)
+    axis, n_fft = _frequency_axis(path, array.shape[-2:], n_fft)
+    array = array.reshape(-1, *array.shape[-2:])
+    return (array.swapaxes(1, 2) if axis == 0 else array), n_fft
+
+
+def read_mel(path, n_mels):
+    """A mel spectrogram of either order of the axes, [channels, n_mels, time].
+
+    If both axes are as long as it has bands, [n_mels, time] is meant.
+    """
+    array = _open(path)
+    shape = list(array.shape)
+    if n_mels not in shape[-2:]:
+        raise ValueError(
+            f"{path}: neither axis of {shape} has the {n_mels} bands of this "
+            "convention. Is it another one?"
+        )
+    array = array.reshape(-1, *shape[-2:]).astype(np.float32)
+    return array if shape[-2] == n_mels else array.swapaxes(1, 2)
+
+
+def _open(path):
+    """The array of a file, read when it is used, of two or three axes."""
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file.")
@@ -43,9 +67,7 @@ def open_magnitude(path, n_fft=None):
             f"{path}: expected an array [freq, time], [time, freq] or with "
             f"channels before, got shape {list(array.shape)}."
         )
-    axis, n_fft = _frequency_axis(path, array.shape[-2:], n_fft)
-    array = array.reshape(-1, *array.shape[-2:])
-    return (array.swapaxes(1, 2) if axis == 0 else array), n_fft
+    return array
 
 
 def as_magnitude(path, array, power=1.0):
@@ -67,10 +89,7 @@ def as_magnitude(path, array, power=1.0):
 def _frequency_axis(path, shape, n_fft):
     """Which of two axes is frequency, and the length of the transform."""
     shown = f"{path}: neither axis of {list(shape)}"
-    mel = (
-        " It looks like a mel spectrogram, which PhaseInversionVocoder takes, "
-        "in Python."
-    )
+    mel = " It looks like a mel spectrogram: give its convention with --mel."
     hint = mel if {40, 64, 80, 100, 128} & set(shape) else ""
     if n_fft is not None:
         fits = [axis for axis in (0, 1) if shape[axis] == n_fft // 2 + 1]

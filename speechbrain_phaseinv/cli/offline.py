@@ -24,7 +24,7 @@ from ..inversion import SpectrogramInverter
 from ..stft import analysis_step
 from ..streaming import InversionStream
 from . import complain, say
-from .arrays import as_magnitude
+from .arrays import as_magnitude, read_mel
 from .options import config_of, describe
 
 COLUMNS = ["spectral_convergence", "estoi", "pesq_wb"]
@@ -129,6 +129,38 @@ def invert_array(array, config, args):
             "10 ** (x / 20) first"
         )
     say(f"wrote {args.output}, {samples / config.sample_rate:.2f} s")
+
+
+def invert_mel(args):
+    """A file of a mel spectrogram to a recording, block by block."""
+    from ..inference import PhaseInversionVocoder
+    from ..mel.recognise import check_mel
+
+    vocoder = PhaseInversionVocoder.from_hparams("mel", mel=args.mel)
+    config = vocoder.hparams.mel
+    rate = config.stft.sample_rate
+    if args.sample_rate not in (None, rate):
+        raise ValueError(
+            f"--mel {args.mel} is of {rate} Hz, got --sample-rate "
+            f"{args.sample_rate}."
+        )
+    mel = torch.from_numpy(read_mel(args.magnitude, config.n_mels))
+    check_mel(mel.transpose(1, 2), config)
+    channels, _, frames = mel.shape
+    if frames == 1 and config.center:
+        raise ValueError(f"{args.magnitude}: one frame is no recording.")
+    stream = vocoder.stream()
+    blocks = mel.split(max(BLOCK // (channels * config.stft.num_bins), 1), 2)
+    with AudioWriter(args.output, rate, channels, args.subtype) as writer:
+        for block in blocks:
+            writer.write(stream.push(block).squeeze(1).numpy())
+        writer.write(stream.flush().squeeze(1).numpy())
+    if args.quiet:
+        return
+    say(f"{args.magnitude}: {frames} frames of {config.n_mels} mel bands")
+    if writer.clipped:
+        say(_clipping(writer))
+    say(f"wrote {args.output}, {writer.samples / rate:.2f} s")
 
 
 def _reconstruct(job, args):

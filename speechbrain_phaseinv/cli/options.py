@@ -37,10 +37,10 @@ def together(*decorators):
     return decorate
 
 
-def _length(name, text, **more):
+def _length(name, text):
     """An option that is a number of samples."""
     length = click.IntRange(max=MAX_N_FFT)
-    return click.option(name, type=length, metavar="N", help=text, **more)
+    return click.option(name, type=length, metavar="N", help=text)
 
 
 def stft_options(of_array=False):
@@ -59,7 +59,7 @@ def stft_options(of_array=False):
             "--win-length",
             "Length of the window, in samples (default: --n-fft).",
         ),
-        _length("--hop-length", f"{hop}.", required=of_array),
+        _length("--hop-length", f"{hop}."),
         click.option(
             "--window",
             default="hann",

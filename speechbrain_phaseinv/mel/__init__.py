@@ -3,7 +3,8 @@
 - `config`: `MelConfig`, the filterbank, `log_mel` and its inverse;
 - `presets`: the conventions of known systems by name;
 - `inversion`: `MelInversion`, magnitudes without training;
-- `network`: `MelInversionNet`, a small network that improves them.
+- `network`: `MelInversionNet`, a small network that improves them;
+- `front_end`: which of them a convention gets.
 """
 
 from .config import (
@@ -14,6 +15,7 @@ from .config import (
     mel_to_hz,
     natural_log,
 )
+from .front_end import mel_front_end
 from .inversion import MelInversion, through_mel
 from .network import MelInversionNet
 from .presets import available_mels, mel_preset
@@ -25,6 +27,7 @@ __all__ = [
     "available_mels",
     "hz_to_mel",
     "log_mel",
+    "mel_front_end",
     "mel_filterbank",
     "mel_preset",
     "mel_to_hz",

@@ -1,0 +1,138 @@
+"""The vocoder for any mel spectrogram: of a name, or of a description."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import synthetic_speech
+
+pytest.importorskip("speechbrain.inference.interfaces")
+
+from speechbrain_phaseinv.config import StftConfig
+from speechbrain_phaseinv.inference import PhaseInversionVocoder
+from speechbrain_phaseinv.mel import (
+    MelConfig,
+    available_mels,
+    log_mel,
+    mel_front_end,
+    mel_preset,
+    natural_log,
+)
+
+presets = pytest.mark.parametrize("name", available_mels())
+
+
+def vocoder_of(mel, **options):
+    return PhaseInversionVocoder.from_hparams("mel", mel=mel, **options)
+
+
+def mels_of(waveform, config):
+    """[batch, n_mels, time] by torch.stft, framed as the convention says."""
+    stft = config.stft
+    if not config.center:
+        around = (config.padding, config.padding)
+        waveform = torch.nn.functional.pad(waveform, around, mode="reflect")
+    magnitude = torch.stft(
+        waveform,
+        stft.n_fft,
+        stft.hop_length,
+        stft.win_length,
+        torch.hann_window(stft.win_length),
+        center=config.center,
+        return_complex=True,
+    ).abs()
+    return log_mel(magnitude.transpose(1, 2), config).transpose(1, 2)
+
+
+def nepers(values, config):
+    return natural_log(values.transpose(1, 2), config)
+
+
+@presets
+def test_what_comes_out_has_the_mels_that_went_in(name):
+    config = mel_preset(name)
+    samples = 30 * config.stft.hop_length
+    waveform = synthetic_speech(0.7, config.stft.sample_rate).float()
+    wanted = mels_of(waveform[:, :samples], config)
+    made = vocoder_of(name)(wanted, sample_rate=config.stft.sample_rate)
+    assert made.shape == (1, 1, samples)
+    # Half a hop too early or too late would be an error of .4 and more.
+    found, wanted = (
+        nepers(x, config)[:, 2:-2] for x in (mels_of(made[0], config), wanted)
+    )
+    power = config.power
+    loud = wanted > wanted.max() - 5 * power
+    error = (found - wanted).abs()[loud].mean() / power
+    assert error < 0.25
+    assert (found - wanted)[loud].mean().abs() / power < 0.1  # the same level
+
+
+def test_bands_of_the_training_get_the_trained_network():
+    config = mel_preset("speechbrain-22050")
+    mel = mels_of(synthetic_speech(0.3, 22050).float(), config)
+    own = PhaseInversionVocoder.from_hparams("mel80-22050")
+    assert torch.equal(vocoder_of("speechbrain-22050")(mel), own(mel))
+    decimal = replace(config, logarithm="log10", floor=1e-10)
+    found = vocoder_of(decimal)(mel / torch.tensor(10.0).log())
+    assert (found - own(mel)).norm() < 0.02 * own(mel).norm()
+
+
+def test_a_window_shorter_than_the_transform_gets_packaged_weights():
+    padded = mel_preset("espnet-24000")
+    assert padded.stft.n_fft > padded.stft.win_length
+    vocoder = vocoder_of(padded)
+    assert "network" in vocoder.mods.inverter.method
+    served = mel_front_end(padded).config
+    magnitude = torch.ones(1, 1, 601), torch.ones(1, 1, 1025)
+    ours, theirs = log_mel(magnitude[0], served), log_mel(magnitude[1], padded)
+    assert (ours - theirs).abs().max() < 0.03  # decades
+
+
+def test_sums_without_logarithm_keep_their_level_on_a_shorter_transform():
+    options = {"power": 2.0, "logarithm": None}
+    config = MelConfig(StftConfig(24000, 2048, 1200, 300), **options)
+    served = mel_front_end(config).config
+    assert served.stft.n_fft == 1200
+    ours = log_mel(torch.ones(1, 1, 601), served)
+    theirs = log_mel(torch.ones(1, 1, 1025), config)
+    assert (ours / theirs - 1).abs().max() < 0.1
+
+
+def test_the_readme_names_every_convention():
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    own = "speechbrain-22050"  # the packaged vocoder of that section
+    assert all(f"{x}`" in readme for x in available_mels() if x != own)
+
+
+def test_a_description_serves_as_a_name_does():
+    config = mel_preset("vocos-24000")
+    mel = mels_of(synthetic_speech(0.3, 24000).float(), config)
+    assert torch.equal(vocoder_of(config)(mel), vocoder_of("vocos-24000")(mel))
+
+
+def test_parameters_are_frozen_unless_they_are_to_be_tuned():
+    for freeze in (True, False):
+        vocoder = vocoder_of("hifigan-22050", freeze_params=freeze)
+        assert all(p.requires_grad != freeze for p in vocoder.parameters())
+
+
+@pytest.mark.parametrize(
+    "source, mel, error, message",
+    [
+        ("mel", "vocos", ValueError, "vocos-24000"),
+        ("mel", None, ValueError, "source='mel' needs mel="),
+        ("mel", 80, TypeError, "expected a MelConfig, got 80"),
+        ("mel80-22050", "vocos-24000", ValueError, "needs source='mel'"),
+    ],
+)
+def test_what_names_no_mel_spectrogram_is_refused(source, mel, error, message):
+    with pytest.raises(error, match=message):
+        PhaseInversionVocoder.from_hparams(source, mel=mel)
+
+
+def test_bands_of_another_convention_name_it():
+    with pytest.raises(ValueError, match="bigvgan-24000, vocos-24000"):
+        vocoder_of("coqui-22050")(torch.zeros(1, 100, 9))
+    with pytest.raises(ValueError, match="sample_rate is 24000, got"):
+        vocoder_of("vocos-24000")(torch.zeros(1, 100, 9), sample_rate=22050)
