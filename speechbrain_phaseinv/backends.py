@@ -10,6 +10,7 @@ from functools import wraps
 
 import numpy as np
 import torch
+from torch.autograd import forward_ad
 
 BACKENDS = ("auto", "numba", "torch")
 
@@ -56,14 +57,16 @@ def resolve(backend, *tensors):
 def is_traced():
     """Whether operations are recorded or transformed rather than run.
 
-    By an exporter or by `torch.func`, which cannot see into a kernel. An
-    exporter unrolls the definition: the number of frames is fixed then, and
-    each adds 500 to 1,500 operations, a tenth of a second or more of export.
+    By an exporter, by `torch.func` or by forward-mode differentiation, which
+    cannot see into a kernel. An exporter unrolls the definition: the number
+    of frames is fixed then, and each adds 500 to 1,500 operations, a tenth of
+    a second or more of export.
     """
     return (
         torch.compiler.is_exporting()
         or torch.jit.is_tracing()
         or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
     )
 
 

@@ -74,7 +74,8 @@ class PhaseInversionVocoder(Pretrained):
     centres of the first and the last frame: a recording of a multiple of
     `hop_length` keeps its length. (HIFIGAN gives ``hop_length * (T + 10)``.)
     The output is the same every time, and parameters are frozen unless
-    ``freeze_params=False``.
+    ``freeze_params=False``. The run option `compile` is accepted and has no
+    effect, since the modules are compiled already; `jit` is refused.
 
     Arguments
     ---------
@@ -263,6 +264,25 @@ class PhaseInversionVocoder(Pretrained):
     def forward(self, *args, **kwargs):
         """The same as `decode_batch`."""
         return self.decode_batch(*args, **kwargs)
+
+    def _compile(self):
+        """SpeechBrain's hook for the run options `compile` and `jit`.
+
+        `torch.compile` leaves an inverter as it is, and rounds a front end
+        in another way for each length of spectrogram.
+        """
+        if self.jit:
+            raise ValueError(
+                "TorchScript cannot hold this vocoder, whose kernels are "
+                "compiled already: leave out the run options jit and "
+                "jit_module_keys."
+            )
+        missing = set(self.compile_module_keys or ()) - set(self.mods)
+        if missing:
+            raise ValueError(
+                f"compile_module_keys must be among {', '.join(self.mods)}, "
+                f"got {', '.join(sorted(missing))}."
+            )
 
     def _module(self, name):
         """A module, out of SpeechBrain's wrapper for several devices."""

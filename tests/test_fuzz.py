@@ -14,6 +14,7 @@ from speechbrain_phaseinv import (
     SpectrogramInverter,
     StftConfig,
 )
+from speechbrain_phaseinv.estimation.features import LEAST_EXPONENT
 from speechbrain_phaseinv.estimation.network import PhaseDerivativeNet
 
 CASES = int(os.environ.get("PHASEINV_FUZZ", 60))
@@ -74,6 +75,13 @@ def some_magnitude(random, shape, dtype):
     return x
 
 
+def is_normal(magnitude):
+    """Signals without frames that are next to nothing: samples of less than
+    the smallest normal number are rounded, and so do not scale."""
+    peaks = magnitude.amax(-1)
+    return ((peaks == 0) | (peaks >= 2.0**LEAST_EXPONENT)).all(-1)
+
+
 def played(inverter, magnitude, random):
     """A stream's samples, whatever the chunks."""
     stream, pieces, start = InversionStream(inverter), [], 0
@@ -115,7 +123,8 @@ def test_any_case(seed):
         assert not batch[i, len(alone) :].any()
 
     scale = 2.0 ** random_.randint(-30, 30)
-    assert torch.equal(inverter(scale * magnitude), scale * y)
+    held = is_normal(magnitude) & is_normal(scale * magnitude)
+    assert torch.equal(inverter(scale * magnitude)[held], scale * y[held])
 
 
 @pytest.mark.parametrize("seed", range(CASES))

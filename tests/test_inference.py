@@ -111,6 +111,25 @@ def test_data_parallel_modules_are_used(mel):
         assert torch.equal(wrapped(mels()), mel(mels()))
 
 
+@pytest.mark.parametrize("more", [{}, {"compile_module_keys": ["inverter"]}])
+def test_the_run_option_compile_changes_nothing(more, mel):
+    options = {"compile": True, "device": "cpu", **more}
+    compiled = from_hparams("mel80-22050", run_opts=options)
+    assert torch.equal(compiled(mels()), mel(mels()))
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"jit": True}, "leave out the run options jit"),
+        ({"compile": True, "compile_module_keys": ["vocoder"]}, "inverter"),
+    ],
+)
+def test_run_options_that_cannot_be_met_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        from_hparams("mel80-22050", run_opts=options)
+
+
 def test_a_vocoder_without_parameters_works(tmp_path):
     shutil.copytree(FOLDER / "linear-22050", tmp_path / "copy")
     path = tmp_path / "copy" / "hyperparams.yaml"

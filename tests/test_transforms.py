@@ -8,9 +8,15 @@ import pytest
 import torch
 import torchaudio
 from conftest import synthetic_speech
+from torch.autograd import forward_ad
 from torchaudio.transforms import GriffinLim, Spectrogram
 
-from speechbrain_phaseinv import PhaseInversion, phase_inversion
+from speechbrain_phaseinv import (
+    PhaseInversion,
+    SpectrogramInverter,
+    StftConfig,
+    phase_inversion,
+)
 
 
 def spectrogram(shape=(1,), frames=20, n_fft=512, dtype=torch.float32):
@@ -253,6 +259,46 @@ def test_torch_func_grad_is_the_gradient(n_iter):
     (expected,) = torch.autograd.grad(loss(specgram), specgram)
     found = torch.func.grad(loss)(specgram.detach())
     assert torch.allclose(found, expected, rtol=1e-9)
+
+
+def slope(function, x, direction):
+    """By central differences."""
+    step = 1e-6 * direction
+    return (function(x + step) - function(x - step)) / 2e-6
+
+
+def in_double(kind):
+    """A differentiable function, and a point inside its domain."""
+    if kind == "inverter":
+        config = StftConfig(16000, 512, hop_length=128)
+        function = SpectrogramInverter(config).double()
+        specgram = spectrogram(frames=6).transpose(1, 2)
+    else:
+        function, specgram = double_precision(n_iter=kind)
+    return function, specgram.detach().double() + 0.1
+
+
+@pytest.mark.parametrize("kind", [0, 2, "inverter"])
+def test_forward_derivatives_are_slopes(kind):
+    function, x = in_double(kind)
+    direction = torch.randn_like(x)
+    expected = slope(function, x, direction)
+    value, found = torch.func.jvp(function, (x,), (direction,))
+    torch.testing.assert_close(value, function(x))
+    assert (found - expected).norm() < 1e-4 * expected.norm()
+    with forward_ad.dual_level():
+        y = function(forward_ad.make_dual(x, direction))
+        found = forward_ad.unpack_dual(y).tangent
+    assert (found - expected).norm() < 1e-4 * expected.norm()
+
+
+@pytest.mark.parametrize("kind", [0, 2, "inverter"])
+def test_vmap_is_a_loop(kind):
+    function, x = in_double(kind)
+    several = torch.stack([x, x.flip(0), 2 * x])
+    found = torch.func.vmap(function)(several)
+    expected = torch.stack([function(x) for x in several])
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
