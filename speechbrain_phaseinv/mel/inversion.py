@@ -8,6 +8,8 @@ Leibler: a fixed number of multiplicative updates (Lee and Seung 2001, with
 one factor fixed), frame by frame.
 """
 
+from dataclasses import replace
+
 import torch
 
 from ..checks import check_integer
@@ -58,6 +60,10 @@ class MelInversion(Tabulated):
         The convention.
     n_iter : int
         Multiplicative updates. Most of the gain is in the first ten.
+    edges : bool
+        Whether bins beyond the centres of the outermost bands start lower, the
+        more so the less they weigh: what is hardly measured is not taken for
+        as loud as the band.
 
     Example
     -------
@@ -70,20 +76,27 @@ class MelInversion(Tabulated):
     tensor(True)
     """
 
-    def __init__(self, config, n_iter=10):
+    def __init__(self, config, n_iter=10, edges=True):
         super().__init__()
         self.config = config
         self.n_iter = check_integer("n_iter", n_iter)
+        self.edges = edges
         self.add_tables()
 
     def tables(self):
-        """The bands, the weighted mean of a bin's bands, and their level."""
+        """The bands, their level, and each bin's shares, at first and later."""
         filterbank = mel_filterbank(self.config).double()
         shares = filterbank / filterbank.sum(1, keepdim=True).clamp_min(1e-12)
         total = filterbank.sum(0)
         level = torch.where(total > 0, 1 / total, 0)  # no bin: no level
+        first = shares
+        if self.edges:
+            # Triangles of height 1 sum to 1 but at both ends.
+            covered = mel_filterbank(replace(self.config, norm=None)).sum(1)
+            first = shares * covered.clamp_max(1).square().unsqueeze(1)
         return {
             "filterbank": filterbank.float(),
+            "first": first.T.float().contiguous(),
             "shares": shares.T.float().contiguous(),
             "level": level.float(),
         }
@@ -115,7 +128,7 @@ class MelInversion(Tabulated):
     def bins(self, log_bands):
         """Bins, to the power of the sums, from nepers, [frames, n_mels]."""
         bands = log_bands.exp()
-        magnitude = _product(bands * self.level, self.shares)
+        magnitude = _product(bands * self.level, self.first)
         for _ in range(self.n_iter):
             sums = _product(magnitude, self.filterbank).clamp_min(SMALLEST)
             magnitude = magnitude * _product(bands / sums, self.shares)

@@ -94,7 +94,8 @@ class MelInversionNet(Tabulated):
         }
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {kernel_size}.")
-        self.inversion = MelInversion(config, n_iter)
+        # As in the training of the packaged weights.
+        self.inversion = MelInversion(config, n_iter, edges=False)
         self.first = torch.nn.Conv2d(
             1 + self.history, channels, (1, 3), padding=(0, 1)
         )
