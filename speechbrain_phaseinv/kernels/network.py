@@ -192,7 +192,7 @@ def run(
         bins = min(freq, _block(weights[i]))
         most = max(most, bins * max(height, terms))
     state = np.zeros((2, rows, margin + freq + margin), weights[0].dtype)
-    room = np.empty((2, most), state.dtype)
+    room = np.zeros((2, most), state.dtype)
     for b in range(signals[0], signals[1]):
         for t in range(passes):
             seen = frames[b, t * stride : t * stride + window]
