@@ -74,6 +74,7 @@ SHAPES = {
     "no confidences": {"confidences": False},
     "odd numbers": {"channels": 7, "kernel_size": 3, "history": 3},
     "dilated": {"dilations": (1, 2, 4, 8)},
+    "in many blocks": {"channels": 48, "kernel_size": 7},
     "no blocks": {"dilations": ()},
 }
 
@@ -103,6 +104,19 @@ def test_what_is_compiled_keeps_precision(weights, inputs):
     for a, b in zip(used, trained):
         assert a.dtype == inputs
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("weights", [torch.float32, torch.float64])
+def test_the_threads_of_blas_change_no_bit(weights):
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    frames = log_magnitudes(time=8, batch=1, bins=1025)
+    net = network(POINTS["latency 1"], channels=48).to(weights)
+    expected, _ = net(frames)
+    for threads in (1, 2, 3):
+        with threadpoolctl.threadpool_limits(threads, user_api="blas"):
+            found, _ = net(frames)
+        for a, b in zip(found, expected):
+            assert torch.equal(a, b)
 
 
 def test_what_is_compiled_follows_its_parameters():

@@ -1,8 +1,9 @@
 """The network and the integration again, compiled for the CPU.
 
 The definitions stand in `estimation` and `integration`; tests tie each kernel
-to its own. Only NumPy and Numba are needed here. Importing Numba takes a
-noticeable part of a second, so the first call that needs a kernel imports it.
+to its own. NumPy, Numba and SciPy are needed here, whose BLAS Numba calls.
+Importing Numba takes a noticeable part of a second, so the first call that
+needs a kernel imports it.
 The machine code is cached on disk; ``python -m speechbrain_phaseinv.kernels``
 fills the cache, for instance while a container image is built.
 """

@@ -3,8 +3,8 @@
 How a library's convolutions round depends, in the last digit, on how many
 frames come together, and least squares amplify that where the data decide
 little. Here every pass goes through all layers alone: a stream gives the bits
-of the offline call. All that a pass needs fits into the first-level cache,
-which makes this the faster way, too.
+of the offline call. A layer is a product of matrices, by the BLAS that SciPy
+brings; what a block of bins needs fits into the first-level cache.
 
 `network` defines the same in PyTorch, for training and for other devices.
 """
@@ -19,6 +19,9 @@ from .ladder import fraction
 # A product and the sum that it goes into may become one operation: faster, and
 # more exact. Nothing else is reordered.
 _OPTIONS = {"fastmath": {"contract"}}
+
+# Multiplications up to which OpenBLAS stays on the thread that calls it.
+_SMALL = 2**18
 
 
 @compiled(**_OPTIONS)
@@ -53,70 +56,74 @@ def _features(frames, history, scale, x, margin):
 
 
 @compiled(**_OPTIONS)
-def _pack(weight, bias, channels, dilation, span, margin):
-    """A layer as `_convolve` wants it, filled up with zeros to fours.
-
-    The weights, [outputs, terms + 1], biases last; and where in
-    x[channel, margin + freq + margin] the factors of each term begin.
-    """
-    outputs, terms = weight.shape
-    kernel = terms // channels
-    fours = (terms + 3) // 4 * 4
-    packed = np.zeros(((outputs + 3) // 4 * 4, fours + 1), weight.dtype)
-    offsets = np.zeros(fours, np.int64)
-    for j in range(terms):
-        channel, tap = j // kernel, j % kernel
-        offsets[j] = channel * span + margin + (tap - kernel // 2) * dilation
-        for i in range(outputs):
-            packed[i, j] = weight[i, j]
-    for i in range(outputs):
-        packed[i, fours] = bias[i]
-    return packed, offsets
+def _block(weight):
+    """Bins that a layer takes at a time: whole vectors, where that is few."""
+    most = max(1, _SMALL // weight.size)
+    return most - most % 16 if most > 16 else most
 
 
 @compiled(**_OPTIONS)
-def _convolve(x, offsets, weight, y):
-    """y[i, k] = weight[i, -1] + sum over j of weight[i, j] x[offsets[j] + k].
+def _convolve(x, start, weight, dilation, factors, y):
+    """y[i, k] = sum of weight[i, c, j] x[c, start + j dilation + k] over c, j.
 
-    Four outputs by four terms at a time: sixteen multiplications for twelve
-    accesses to memory.
+    Gathers the factors, a row for each term, so that BLAS can do the rest.
     """
-    freq, terms = y.shape[1], offsets.size
-    for i in range(0, weight.shape[0], 4):
-        v0, v1, v2, v3 = weight[i], weight[i + 1], weight[i + 2], weight[i + 3]
-        y0, y1, y2, y3 = y[i], y[i + 1], y[i + 2], y[i + 3]
-        for k in range(freq):
-            y0[k], y1[k] = v0[terms], v1[terms]
-            y2[k], y3[k] = v2[terms], v3[terms]
-        for j in range(0, terms, 4):
-            a0, a1, a2, a3 = v0[j], v0[j + 1], v0[j + 2], v0[j + 3]
-            b0, b1, b2, b3 = v1[j], v1[j + 1], v1[j + 2], v1[j + 3]
-            c0, c1, c2, c3 = v2[j], v2[j + 1], v2[j + 2], v2[j + 3]
-            d0, d1, d2, d3 = v3[j], v3[j + 1], v3[j + 2], v3[j + 3]
-            x0, x1 = x[offsets[j] :], x[offsets[j + 1] :]
-            x2, x3 = x[offsets[j + 2] :], x[offsets[j + 3] :]
-            for k in range(freq):
-                p, q, r, s = x0[k], x1[k], x2[k], x3[k]
-                y0[k] += a0 * p + a1 * q + a2 * r + a3 * s
-                y1[k] += b0 * p + b1 * q + b2 * r + b3 * s
-                y2[k] += c0 * p + c1 * q + c2 * r + c3 * s
-                y3[k] += d0 * p + d1 * q + d2 * r + d3 * s
+    terms, bins = factors.shape
+    kernel = terms // x.shape[0]
+    for c in range(x.shape[0]):
+        for j in range(kernel):
+            row, source = factors[c * kernel + j], x[c, start + j * dilation :]
+            for k in range(bins):
+                row[k] = source[k]
+    np.dot(weight, factors, y)
 
 
 @compiled(**_OPTIONS)
-def _add_gated(y, width, x, margin):
-    """x += value / (1 + exp(-gate)) for y = [values, gates].
+def _gate(y, bias, x, output, start):
+    """output = x + value / (1 + exp(-gate)) for y + bias = [values, gates].
 
-    With t = tanh(gate / 4), the logistic function is (1 + t)^2 / 2 (1 + t^2).
+    With t = tanh(gate / 4), the logistic function is 1/2 + t / (1 + t^2).
     """
-    number = type(x[0, 0])
+    number, width = type(y[0, 0]), x.shape[0]
     half, quarter = number(0.5), number(0.25)
     for c in range(width):
-        value, gate, state = y[c], y[width + c], x[c, margin:]
+        value, gate = y[c], y[width + c]
+        a, b = bias[c], quarter * bias[width + c]
+        state, to = x[c, start:], output[c, start:]
         for k in range(y.shape[1]):
-            p, q = _fraction(quarter * gate[k])
-            share = (q + p) * (q + p) / (q * q + p * p)
-            state[k] += half * share * value[k]
+            p, q = _fraction(quarter * gate[k] + b)
+            share = half + p * q / (q * q + p * p)
+            to[k] = state[k] + share * (value[k] + a)
+
+
+@compiled(**_OPTIONS)
+def _all_layers(state, channels, freq, layers, room):
+    """What they make of state[0, channels, margin + freq + margin].
+
+    Each layer goes from one half of `state` to the other, whose margins stay
+    zero. Returns the half that holds the last one's outputs.
+    """
+    weights, biases, dilations = layers
+    x, output = state[0], state[1]
+    margin, last = (x.shape[1] - freq) // 2, len(weights) - 1
+    for i in range(last + 1):
+        weight, bias, dilation = weights[i], biases[i], dilations[i]
+        height, terms = weight.shape
+        reach, block = terms // channels // 2 * dilation, _block(weight)
+        for first in range(0, freq, block):
+            bins, start = min(block, freq - first), margin + first
+            factors = room[0, : terms * bins].reshape(terms, bins)
+            y = room[1, : height * bins].reshape(height, bins)
+            _convolve(x[:channels], start - reach, weight, dilation, factors, y)
+            if 0 < i < last:
+                _gate(y, bias, x[:channels], output, start)
+                continue
+            for c in range(height):
+                row, a, to = y[c], bias[c], output[c, start:]
+                for k in range(bins):
+                    to[k] = row[k] + a
+        x, output, channels = output, x, weights[0].shape[0]
+    return x
 
 
 @compiled(**_OPTIONS)
@@ -170,49 +177,37 @@ def run(
     output : array, [4, batch, passes, estimates, freq]
         Written to: in order of time, zeros where the network has no outputs.
     """
-    weights, biases, dilations = layers
+    weights, _, dilations = layers
     history, window, stride = net
     slope, backward, central = theorem
     _, _, passes, estimates, freq = output.shape
-    width, last = weights[0].shape[0], len(weights) - 1
-    outputs, oldest, margin = weights[last].shape[0] // estimates, 0, 0
+    channels, oldest, margin, rows, most = window, 0, 0, window, 0
+    outputs = weights[-1].shape[0] // estimates
     for j in range(estimates):
         oldest = about[j] if about[j] < oldest else oldest
-    for i in range(last + 1):
-        channels = width if i else window
-        reach = weights[i].shape[1] // channels // 2 * dilations[i]
-        margin = reach if reach > margin else margin
-    span, rows = margin + freq + margin, width if width > window else window
-    layer = []
-    for i in range(last + 1):
-        channels = width if i else window
-        layer.append(
-            _pack(weights[i], biases[i], channels, dilations[i], span, margin)
-        )
-    x = np.zeros((rows, span), weights[0].dtype)
-    flat = x.reshape(-1)
-    most = 2 * width if 2 * width > outputs * estimates else outputs * estimates
-    y = np.zeros(((most + 3) // 4 * 4, freq), x.dtype)
+    for i in range(len(weights)):
+        height, terms = weights[i].shape
+        margin = max(margin, terms // channels // 2 * dilations[i])
+        rows, channels = max(rows, height), weights[0].shape[0]
+        bins = min(freq, _block(weights[i]))
+        most = max(most, bins * max(height, terms))
+    state = np.zeros((2, rows, margin + freq + margin), weights[0].dtype)
+    room = np.zeros((2, most), state.dtype)
     for b in range(signals[0], signals[1]):
         for t in range(passes):
             seen = frames[b, t * stride : t * stride + window]
-            _features(seen, history, step_scale, x, margin)
-            for i in range(last + 1):
-                packed, offsets = layer[i]
-                _convolve(flat, offsets, packed, y)
-                if 0 < i < last:
-                    _add_gated(y, width, x, margin)
-                elif i == 0:
-                    for c in range(width):
-                        for k in range(freq):
-                            x[c, margin + k] = y[c, k]
+            _features(seen, history, step_scale, state[0], margin)
+            y = _all_layers(state, window, freq, layers, room)
             for j in range(estimates):
                 place = about[j] - oldest
                 for c in range(4):
-                    row = j * outputs + c if c < outputs else -1
-                    for k in range(freq):
-                        value = y[row, k] if row >= 0 else 0
-                        output[c, b, t, place, k] = value
+                    to = output[c, b, t, place]
+                    if c < outputs:
+                        row = y[j * outputs + c, margin:]
+                        for k in range(freq):
+                            to[k] = row[k]
+                    else:
+                        to[:] = 0
                 now = history + about[j]
                 newest = now + 1 == window
                 _add_theorem(
