@@ -15,8 +15,8 @@ from .storage import (
 # Said where no weights fit.
 SERVED = (
     "Packaged weights serve, by the recipe's measurements, Hann, Hamming and "
-    "Blackman windows with 62.5 % overlap or more, and half overlap with one "
-    "frame of look-ahead"
+    "Blackman windows with 62.5 % overlap or more, and with one frame of "
+    "look-ahead half overlap and root-Hann windows"
 )
 
 
@@ -85,7 +85,7 @@ def find_pretrained(config, lookahead=1, paired=False):
     Weights depend on the shape of the window in bins and on the overlap, and
     hardly on the sampling rate or on the length: see `serves`. Weights of
     exactly this transform come first, then weights of the nearest overlap.
-    Provisional weights work without look-ahead, too, except with half
+    Provisional weights work without look-ahead, too, except with about half
     overlap, where the newest frame is too large a part of the output.
 
     Arguments
@@ -114,22 +114,30 @@ def find_pretrained(config, lookahead=1, paired=False):
         hyperparameters = read_hyperparameters(FOLDER / name)
         network = hyperparameters["network"]
         trained = StftConfig(**hyperparameters["stft"])
-        quarter = 4 * trained.hop_length <= trained.win_length
-        instant = network.get("provisional") and quarter and lookahead == 0
+        # Without look-ahead: with 75 % overlap, or 60 % and the very shape.
+        overlaps = 4 * trained.hop_length <= trained.win_length
+        if _shape(trained) == _shape(config):
+            overlaps = 5 * trained.hop_length <= 2 * trained.win_length
+        instant = network.get("provisional") and overlaps and lookahead == 0
         fits = lookahead == network["lookahead"] or instant
         if fits and network["paired"] == paired and serves(trained, config):
             hop = trained.hop_length / trained.n_fft
-            fitting.append((trained != config, hop, name))
+            fitting.append((_shape(trained) != _shape(config), hop, name))
     return min(fitting)[-1] if fitting else None
+
+
+def _shape(config):
+    """What makes a transform, but for the rate and the padding."""
+    return config.n_fft, config.win_length, config.hop_length, config.window
 
 
 def serves(trained, config):
     """Whether weights trained on one transform are of use for another.
 
-    Measurements (in the recipe) say yes where the overlap is that of
-    the training or more, up to twice as many frames, and the main lobe of the
-    window is not much narrower in bins, nor wider than the lobe of a Blackman
-    window that is zero-padded from 400 samples to 512. The usual windows of
+    Measurements (the recipe's transforms.py) say yes where the overlap is that
+    of the training or more, up to twice as many frames, and the main lobe of
+    the window is not much narrower in bins, nor wider than the lobe of a
+    window that is zero-padded to twice its length. The usual windows of
     any length at any rate fulfil this. Beyond it, as with weights for 75 % at
     half overlap, the gradient theorem is as good or better.
 
@@ -142,4 +150,4 @@ def serves(trained, config):
     lobe /= gaussian_gamma(trained) / trained.n_fft**2
     hop = config.hop_length / config.win_length
     learned = trained.hop_length / trained.win_length
-    return 0.4 < lobe < 1.25 and learned / 2 <= hop <= max(learned, 0.375)
+    return 0.24 < lobe < 1.25 and learned / 2 <= hop <= max(learned, 0.375)
