@@ -121,6 +121,7 @@ def test_the_second_step_differs_from_the_other_recipe_only_where_it_says():
         "train_log",
         "sample_rate",
         "n_fft",
+        "win_length",
         "hop_length",
         "shortest_window",
         "derivative_steps",
