@@ -104,7 +104,7 @@ class PassModel(torch.nn.Module):
         )
         size = signal.shape[1]
         waits = state.signal[:, REOPENED * config.hop_length :]
-        signal = inverter._normalise(
+        signal = inverter.normalise(
             torch.cat([signal, waits], dim=1), position, ends
         )
         overlap = state.phasors, state.frames, state.signal
