@@ -14,6 +14,9 @@ from .network import MelInversionNet
 # The bands that the packaged network is trained on.
 TRAINED = MelConfig(StftConfig(22050, n_fft=1024, hop_length=256))
 WEIGHTS = FOLDER / "mel80-22050" / "front_end.ckpt"
+# From here on a transform as long as its window was better, 3.69 against 3.42
+# of PESQ at 2048/1200/300, by validation, the theorem's phase on the longer one.
+MOST_PADDED = 1.6
 TRAINED_UPDATES = 4  # trained with ten; as good, on validation recordings
 
 
@@ -22,9 +25,8 @@ def mel_front_end(config, n_iter=10):
 
     The packaged network where the bands are those of its training, whatever
     stands for them; multiplicative updates for all others. Where the window
-    is so much shorter than the transform that no packaged phase weights serve
-    it, the magnitudes are those of a shorter transform with the same window:
-    ``front_end.config.stft`` says which.
+    is much shorter than the transform, the magnitudes are those of a shorter
+    transform with the same window: ``front_end.config.stft`` says which.
 
     Arguments
     ---------
@@ -76,7 +78,8 @@ def _served(config):
     shift = stft.n_fft // 2 - short.n_fft // 2
     room = config.center or config.padding >= shift
     room = room and config.n_mels <= short.num_bins
-    if find_pretrained(stft) or not (room and find_pretrained(short)):
+    padded = stft.n_fft > MOST_PADDED * stft.win_length
+    if not (padded and room and find_pretrained(short)):
         return config
     # Bands are sums: they hold fewer bins now, but the same spectrum.
     share = short.n_fft / stft.n_fft
