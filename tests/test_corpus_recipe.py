@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import tarfile
 
 import numpy as np
 import pytest
@@ -91,6 +92,22 @@ def test_a_corpus_survives_a_dead_worker_a_damaged_file_and_a_restart(
         assert all(x.stat().st_mtime_ns == t for x, t in times.items())
     finally:
         corpus.ray.shutdown()
+
+
+def test_tar_files_give_the_same(mels, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    tars = tmp_path / "tars"
+    tars.mkdir()
+    with tarfile.open(tars / "shard.tar", "w") as archive:
+        for path in sorted(mels.rglob("*.npy")):
+            archive.add(path, path.relative_to(mels).as_posix())
+    output = tmp_path / "out"
+    options = ["--input", str(tars), "--output_folder", str(output)]
+    try:
+        assert corpus.main([str(HPARAMS / "corpus.yaml"), *options]) == 1
+    finally:
+        corpus.ray.shutdown()
+    assert outputs(output) == plain_loop(mels, tmp_path / "loop")
 
 
 def test_the_longest_come_first_and_names_are_unique(mels):

@@ -33,6 +33,10 @@ from speechbrain_phaseinv.audio import write_audio
 
 FAILURES = "failures.csv"
 
+# Share of a core for what reads tar files. The actors leave it: as many of them
+# as there are cores would otherwise wait for ever for something to do.
+READING = 0.1
+
 
 def place(identity, hparams):
     """Where an utterance's recording goes."""
@@ -205,11 +209,20 @@ def dataset(hparams):
     tars = sorted(source.rglob("*.tar")) if source.is_dir() else []
     if tars:
         rows = ray.data.read_webdataset(
-            [str(x) for x in tars], suffixes=["npy"], decoder=False
-        ).map(lambda row: {"id": row["__key__"], "data": row["npy"]})
-        return rows.filter(
-            lambda row: not place(row["id"], hparams).exists()
-        ), None
+            [str(x) for x in tars],
+            suffixes=["npy"],
+            decoder=None,
+            ray_remote_args={"num_cpus": READING},
+        )
+        rows = rows.map(
+            lambda row: {"id": row["__key__"], "data": row["npy"]},
+            num_cpus=READING,
+        )
+        rows = rows.filter(
+            lambda row: not place(row["id"], hparams).exists(),
+            num_cpus=READING,
+        )
+        return rows, None
     rows = listing(source)
     rows = [row for row in rows if not place(row["id"], hparams).exists()]
     return (ray.data.from_items(rows) if rows else None), len(rows)
@@ -244,7 +257,7 @@ def run(path, hparams, overrides):
             fn_constructor_args=(str(path), overrides),
             batch_size=hparams["batch_size"],
             compute=ray.data.ActorPoolStrategy(size=hparams["actors"]),
-            num_cpus=1,
+            num_cpus=1 - READING,
             num_gpus=hparams["gpus_per_actor"],
         )
         progress = tqdm(
