@@ -23,6 +23,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import argparse
 import time
 import warnings
+from dataclasses import replace
 
 import torch
 from torchaudio.transforms import InverseMelScale
@@ -38,20 +39,20 @@ from speechbrain_phaseinv.mel import (
     mel_preset,
     natural_log,
 )
-from speechbrain_phaseinv.stft import analysis, uncentred_analysis
+from speechbrain_phaseinv.stft import analysis
 
 SCORES = ("pesq_wb", "estoi")
 
 
 def mels_of(waveform, config):
     """A mel spectrogram, [batch, n_mels, time], framed as its config says."""
-    if config.center:
-        stft = analysis(waveform, config.stft)
-    else:
-        around = (config.padding, config.padding)
-        padded = torch.nn.functional.pad(waveform, around, mode="reflect")
-        stft = uncentred_analysis(padded, config.stft)
+    stft = analysis(waveform, config.stft)
     return log_mel(stft.abs(), config).transpose(1, 2)
+
+
+def first_centre(config):
+    """Sample on which the first frame is centred."""
+    return config.stft.n_fft // 2 - config.stft.pad_length
 
 
 def peer_of(config, n_iter):
@@ -67,12 +68,13 @@ def peer_of(config, n_iter):
         config.scale,
         driver="gelsd",
     )
-    invert = torchaudio_griffin_lim(stft, n_iter)
+    invert = torchaudio_griffin_lim(replace(stft, padding="center"), n_iter)
 
     def vocode(mel):
         sums = natural_log(mel.transpose(1, 2), config).exp()
         magnitude = inverse(sums.transpose(1, 2)) ** (1 / config.power)
-        return invert(magnitude.transpose(1, 2), stft.num_samples(mel.shape[2]))
+        samples = stft.hop_length * (mel.shape[2] - 1)
+        return invert(magnitude.transpose(1, 2), samples)
 
     return vocode
 
@@ -80,10 +82,10 @@ def peer_of(config, n_iter):
 def ours_of(config):
     """Our vocoder, from the first frame's centre on."""
     vocoder = PhaseInversionVocoder.from_hparams(source="mel", mel=config)
-    first = config.first_centre
+    first = first_centre(config)
 
     def vocode(mel):
-        samples = config.stft.num_samples(mel.shape[2])
+        samples = config.stft.hop_length * (mel.shape[2] - 1)
         return vocoder(mel)[:, 0, first : first + samples]
 
     return vocode
@@ -93,14 +95,14 @@ def ours_of(config):
 def measure(name, files, n_iter):
     """Means over the files: a row of scores and real-time factor a method."""
     config = mel_preset(name)
-    rate, first = config.stft.sample_rate, config.first_centre
+    rate, first = config.stft.sample_rate, first_centre(config)
     methods = {"peer": peer_of(config, n_iter), "ours": ours_of(config)}
     found = {method: [] for method in methods}
     for i, file in enumerate(files):
         audio, own_rate, _ = read_audio(file)
         waveform = torch.from_numpy(resample(audio, own_rate, rate)).float()
         mel = mels_of(waveform, config)
-        samples = config.stft.num_samples(mel.shape[2])
+        samples = config.stft.hop_length * (mel.shape[2] - 1)
         target = waveform[:, first : first + samples]
         for method, vocode in methods.items():
             if i == 0:

@@ -3,8 +3,8 @@
 Magnitudes go in, speech comes out, frame by frame. The data flows one way, and
 each step of the method has its room:
 
-- `config`, `stft`: the description of a transform, `StftConfig`; analysis and
-  synthesis;
+- `config`, `windows`, `stft`: the description of a transform, `StftConfig`;
+  windows by name; analysis and synthesis;
 - `checks`: what magnitudes and lengths must be, for every door;
 - `estimation`: magnitudes to log-magnitudes (`features`) to phase derivatives,
   by the gradient theorem or by eight thousand trained parameters (`network`),
@@ -18,8 +18,8 @@ each step of the method has its room:
 - `transforms`: `PhaseInversion`, for `torchaudio.transforms.GriffinLim`;
 - `resynthesizer`, `enhancement`: `Resynthesizer`, the last step of a
   SpeechBrain enhancer, and noisy samples in, enhanced samples out;
-- `mel`, `inference`, `vocoder_stream`: mel spectrograms, and SpeechBrain's
-  vocoder, `PhaseInversionVocoder`, whole and online;
+- `mel`, `inference`, `vocoder_input`, `vocoder_stream`: mel spectrograms, and
+  SpeechBrain's vocoder, `PhaseInversionVocoder`, what it takes, and online;
 - `pretrained`, `losses`: packaged weights, and training objectives;
 - `edge`, `evaluation`, `cli`: export for devices, methods side by side, and
   the command ``phaseinv``.

@@ -12,27 +12,11 @@ frame ``t`` is centred on sample ``t * hop_length``. A window shorter than
 import math
 import operator
 from dataclasses import dataclass
-from functools import lru_cache, wraps
 from typing import Optional, Tuple, Union
 
 import torch
-from torch.utils._python_dispatch import _disable_current_modes
 
-
-def _root_hann(win_length, **kwargs):
-    """The square root of a Hann window: used twice, it overlaps to one."""
-    return torch.hann_window(win_length, **kwargs).sqrt()
-
-
-WINDOWS = {
-    "hann": torch.hann_window,
-    "sqrt_hann": _root_hann,
-    "hamming": torch.hamming_window,
-    "blackman": torch.blackman_window,
-    "bartlett": torch.bartlett_window,
-    "kaiser": torch.kaiser_window,  # of torch's own beta, 12
-    "rectangular": torch.ones,
-}
+from .windows import WINDOWS, constant, recognise_window, window_samples
 
 # What precedes and follows the signal, in samples: half a transform, what
 # makes one frame a hop (HiFi-GAN, Vocos), or nothing.
@@ -46,24 +30,6 @@ PADDINGS = {
 # of a second at a million samples a second, rates of ultrasound.
 MOST_FFT = 2**20
 MOST_HERTZ = 10_000_000
-
-
-def constant(function):
-    """Keep what a function makes, tensors that are not to be written to.
-
-    A stream asks for the same few at every frame. They are made outside of
-    any inference mode, whose tensors would not serve a later training, of any
-    exporter's mode, whose tensors have no values, and of default devices.
-    """
-
-    @wraps(function)
-    @lru_cache(maxsize=64)
-    def kept(*args):
-        with torch.inference_mode(False), torch.device("cpu"):
-            with _disable_current_modes():
-                return function(*args)
-
-    return kept
 
 
 @dataclass(frozen=True)
@@ -170,7 +136,7 @@ class StftConfig:
                 )
             if not all(math.isfinite(x) for x in samples):
                 raise ValueError("the window holds NaN or infinite samples.")
-            object.__setattr__(self, "window", _recognise(samples))
+            object.__setattr__(self, "window", recognise_window(samples))
         # NOLA: the squared windows, overlapped, must vanish nowhere.
         envelope = steady_envelope(self)
         if not envelope.min() > 1e-8 * envelope.max():
@@ -256,13 +222,12 @@ class StftConfig:
         Those between the first frame's centre and the last one's, and the
         `overhang`.
         """
-        if num_frames == 0:
-            return 0
-        return self.hop_length * (num_frames - 1) + self.overhang
+        span = self.hop_length * (num_frames - 1) + self.overhang
+        return span * (num_frames > 0)  # also of a tensor
 
     def window_tensor(self, dtype=torch.float32, device="cpu"):
         """The window, [win_length]; shared, not to be written to."""
-        return _window(self.window, self.win_length, dtype, str(device))
+        return window_samples(self.window, self.win_length, dtype, str(device))
 
     def centre_phasor(self, dtype=torch.complex64, device="cpu"):
         """What refers the phase of a bin to the window's centre, [freq].
@@ -309,27 +274,6 @@ def _centre_phasor(config, dtype, device):
 def _start_phasor(config, dtype, device):
     """See `StftConfig.start_phasor`."""
     return _centre_phasor(config, dtype, device).conj().resolve_conj()
-
-
-@constant
-def _window(window, win_length, dtype=torch.float64, device="cpu"):
-    """The window's samples."""
-    if isinstance(window, str):
-        samples = WINDOWS[window](win_length, dtype=torch.float64)
-    else:
-        samples = torch.tensor(window, dtype=torch.float64)
-    return samples.to(device, dtype)
-
-
-def _recognise(samples):
-    """The name of a window whose samples these are, or the samples."""
-    own = {"dtype": torch.float64, "device": "cpu"}
-    given = torch.tensor(samples, **own)
-    for name, make in WINDOWS.items():
-        # The root of a Hann window in single precision is that far off.
-        if torch.allclose(given, make(len(samples), **own), atol=2e-5):
-            return name
-    return samples
 
 
 def _integer(name, value):

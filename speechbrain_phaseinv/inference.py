@@ -9,12 +9,12 @@ import math
 
 import torch
 
-from .checks import check_lengths, check_real, length_tensor
+from .checks import check_real
 from .inversion import SpectrogramInverter
 from .mel import available_mels, mel_front_end, mel_preset
-from .mel.recognise import check_mel
 from .pretrained import FOLDER, find_folder
 from .resynthesizer import Resynthesizer
+from .vocoder_input import INPUTS, check_shape, check_values, count_frames
 from .vocoder_stream import VocoderStream
 
 try:
@@ -38,14 +38,9 @@ WRAPPERS = (
     torch.nn.DataParallel,
     torch.nn.parallel.DistributedDataParallel,
 )
-INPUTS = ("log_mel", "log_magnitude", "magnitude")
 
 # A third iteration takes time and gives mel spectrograms nothing.
 MEL_REFINEMENTS = 2
-
-# Range of natural logarithms of magnitudes: full scale has about 6 in a bin,
-# and no convention takes logarithms of less than 1e-10.
-LOWEST, HIGHEST = -25.0, 10.0
 
 
 def available_vocoders():
@@ -200,14 +195,15 @@ class PhaseInversionVocoder(Pretrained):
         frames = self._prepare(spectrogram)
         lengths = None
         if mel_lens is not None:
-            lengths = _frames(mel_lens, frames)
+            lengths = count_frames(mel_lens, frames)
             steps = torch.arange(frames.shape[1], device=frames.device)
             padding = (steps >= lengths[:, None]).unsqueeze(-1)
             # Any valid value does: the last valid frame is repeated later.
             frames = frames.masked_fill(padding, -math.inf if self._log else 0)
-        self._check_values(frames)
+        check_values(frames, self.hparams.input, self._mel)
         with torch.no_grad():
-            waveforms = self._invert(self._magnitude(frames)[0], lengths)
+            magnitude, _ = self._magnitude(frames)
+            waveforms = self._module("inverter")(magnitude, lengths)
         return waveforms.unsqueeze(1)
 
     def decode_spectrogram(self, spectrogram):
@@ -251,15 +247,10 @@ class PhaseInversionVocoder(Pretrained):
 
         def prepare(spectrogram):
             frames = self._prepare(spectrogram)
-            self._check_values(frames, whole=False)
+            check_values(frames, self.hparams.input, self._mel, whole=False)
             return frames
 
-        return VocoderStream(
-            prepare,
-            self._magnitude,
-            self._module("inverter"),
-            self._first_centre,
-        )
+        return VocoderStream(prepare, self._magnitude, self._module("inverter"))
 
     def forward(self, *args, **kwargs):
         """The same as `decode_batch`."""
@@ -294,21 +285,20 @@ class PhaseInversionVocoder(Pretrained):
         return self.hparams.input.startswith("log")
 
     @property
-    def _bands(self):
+    def _mel(self):
         if self.hparams.input == "log_mel":
-            return self._module("front_end").config.n_mels
-        return self.hparams.stft.num_bins
+            return self._module("front_end").config
+        return None
 
     @property
-    def _first_centre(self):
-        if self.hparams.input == "log_mel":
-            return self._module("front_end").config.first_centre
-        return 0
+    def _bands(self):
+        return self._mel.n_mels if self._mel else self.hparams.stft.num_bins
 
     def _prepare(self, spectrogram):
         """Frames, [batch, time, bands], where the modules are."""
         spectrogram = check_real(spectrogram, "the spectrogram")
-        self._check_shape(spectrogram)
+        bins = self.hparams.stft.num_bins
+        check_shape(spectrogram, self.hparams.input, self._bands, bins)
         # A vocoder need not have parameters.
         first = next(self.mods.parameters(), None)
         device = self.device if first is None else first.device
@@ -319,97 +309,6 @@ class PhaseInversionVocoder(Pretrained):
         if self.hparams.input == "log_mel":
             return self._module("front_end")(frames, state)
         return (frames.exp() if self._log else frames), None
-
-    def _invert(self, magnitude, lengths):
-        """Waveforms, [batch, samples], wherever the frames are centred."""
-        inverter, first = self._module("inverter"), self._first_centre
-        batch, time = magnitude.shape[:2]
-        if not (first and magnitude.numel()):
-            return inverter(magnitude, lengths)
-        # Samples before the first centre and after the last one belong to the
-        # signal: the first frame goes on before, the last one after.
-        hop, device = self.hparams.stft.hop_length, magnitude.device
-        more = -(-first // hop)
-        if lengths is None:
-            lengths = torch.full((batch,), time, device=device)
-        index = torch.arange(time + 2 * more, device=device) - more
-        index = index.minimum(lengths[:, None] - 1).clamp_min(0)
-        index = index.unsqueeze(-1).expand(-1, -1, magnitude.shape[2])
-        magnitude = magnitude.gather(1, index)
-        waveforms = inverter(magnitude, lengths + 2 * more)
-        waveforms = waveforms[:, more * hop - first :]
-        samples = self._samples(lengths).unsqueeze(1)
-        waveforms = waveforms[:, : hop * (time - 1) + 2 * first]
-        steps = torch.arange(waveforms.shape[1], device=device)
-        return waveforms.masked_fill(steps >= samples, 0)
-
-    def _samples(self, lengths):
-        """Samples that these numbers of frames give."""
-        hop = self.hparams.stft.hop_length
-        samples = hop * (lengths - 1) + 2 * self._first_centre
-        return samples.masked_fill(lengths == 0, 0)
-
-    def _check_shape(self, spectrogram):
-        """An error that helps unless it is [batch, bands, time]."""
-        bands, shape = self._bands, list(spectrogram.shape)
-        if len(shape) == 3 and shape[1] == bands:
-            return
-        bins = self.hparams.stft.num_bins
-        hint = "The spectrogram has to be that of the training."
-        if len(shape) == 2:
-            hint = "Use decode_spectrogram for a single one."
-        elif len(shape) == 3 and shape[2] == bands:
-            hint = "Time and frequency look swapped: .transpose(1, 2)."
-        elif len(shape) == 3 and bins in (bands, shape[1]):
-            kind, name = "linear magnitudes", "linear-22050"
-            if bands == bins:
-                kind, name = "80 mel bands", "mel80-22050"
-            hint = f"from_hparams(source={name!r}) takes {kind}."
-        elif len(shape) == 3 and self.hparams.input == "log_mel":
-            names = [
-                name
-                for name in available_mels()
-                if mel_preset(name).n_mels == shape[1]
-            ]
-            if names:
-                hint = "from_hparams(source='mel', mel=...) takes these bands: "
-                hint += f"{', '.join(names)}."
-        raise ValueError(
-            f"expected {self.hparams.input} [batch, {bands}, time], got shape "
-            f"{shape}. {hint}"
-        )
-
-    def _check_values(self, frames, whole=True):
-        """An error that helps where the values are not those of the input."""
-        if not frames.numel():
-            return
-        kind = self.hparams.input
-        if kind == "log_mel":
-            check_mel(frames, self._module("front_end").config, whole)
-            return
-        low, high = (x.item() for x in torch.aminmax(frames))
-        if math.isnan(low) or high == math.inf:
-            raise ValueError("the spectrogram holds NaN or infinite values.")
-        if kind == "magnitude" and low < 0:
-            raise ValueError(
-                f"magnitudes must not be negative, got {low:g}. For natural "
-                "logarithms: from_hparams(..., overrides={'input': "
-                "'log_magnitude'})."
-            )
-        # The logarithm of zero is allowed.
-        low = frames.masked_fill(frames == -math.inf, 0).min().item()
-        if kind == "log_magnitude" and (low < LOWEST or high > HIGHEST):
-            raise ValueError(
-                "expected natural logarithms of magnitudes, got values from "
-                f"{low:g} to {high:g}, which look like decibels, powers, or "
-                "no logarithms at all."
-            )
-        if kind == "log_magnitude" and whole and low >= 0 and high > 0:
-            raise ValueError(
-                "expected natural logarithms of magnitudes, most of them "
-                f"negative, got {low:g} to {high:g}. Without a logarithm? "
-                "Then pass spectrogram.clamp_min(1e-5).log()."
-            )
 
 
 class TorchaudioVocoder(torch.nn.Module):
@@ -460,8 +359,8 @@ class TorchaudioVocoder(torch.nn.Module):
         """
         waveforms = self.vocoder.decode_batch(specgrams, lengths).squeeze(1)
         if lengths is not None:
-            frames = _frames(lengths, specgrams.transpose(1, 2))
-            lengths = self.vocoder._samples(frames)
+            frames = count_frames(lengths, specgrams.transpose(1, 2))
+            lengths = self.vocoder.hparams.stft.num_samples(frames)
         return waveforms, lengths
 
 
@@ -478,20 +377,3 @@ def _generic(mel):
     inverter = SpectrogramInverter(stft, refinements=MEL_REFINEMENTS)
     modules = {"front_end": front_end, "inverter": inverter}
     return modules, {"stft": stft, "input": "log_mel", "mel": config}
-
-
-def _frames(mel_lens, frames):
-    """Valid frames of each, [batch], int64, from counts or shares."""
-    mel_lens = length_tensor(mel_lens)
-    if mel_lens.is_floating_point() and mel_lens.shape == frames.shape[:1]:
-        mel_lens = mel_lens.double()
-        if ((mel_lens >= 0) & (mel_lens <= 1)).all():
-            mel_lens = (mel_lens * frames.shape[1]).round()
-        if (mel_lens != mel_lens.round()).any():
-            raise ValueError(
-                "mel_lens must be numbers of frames, or shares up to 1 of the "
-                f"longest, got {mel_lens.tolist()}."
-            )
-        # NaN is refused above, and beyond int64 nothing is a length.
-        mel_lens = mel_lens.clamp(-1, 1e9).long()
-    return check_lengths(mel_lens, frames)

@@ -7,7 +7,8 @@ of each step, and whole signals are streams of one step.
 import torch
 
 from .checks import check_lengths
-from .config import StftConfig, constant, steady_envelope
+from .config import StftConfig, steady_envelope
+from .windows import constant
 
 __all__ = [
     "StftConfig",
@@ -228,8 +229,7 @@ def finish(signal, config, num_frames, length=None, ends=None):
     if ends is not None:
         # Alone, a signal ends with its own last frame.
         steps = torch.arange(waveform.shape[1], device=signal.device)
-        stops = config.hop_length * (ends - 1) + config.overhang
-        stops = stops.masked_fill(ends == 0, 0).unsqueeze(-1)
+        stops = config.num_samples(ends).unsqueeze(-1)
         shorter = (ends < num_frames).unsqueeze(-1)
         waveform = waveform.masked_fill(shorter & (steps >= stops), 0)
     missing = length - waveform.shape[1]

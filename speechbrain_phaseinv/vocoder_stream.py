@@ -14,14 +14,11 @@ class VocoderState(NamedTuple):
     ----------
     front_end : torch.Tensor, optional
         Of the front end, where that has a state.
-    last : torch.Tensor, [batch, 1, freq], optional
-        Magnitudes of the newest frame. None before the first one.
     inversion : StreamState
         Of the inversion.
     """
 
     front_end: Optional[torch.Tensor] = None
-    last: Optional[torch.Tensor] = None
     inversion: StreamState = StreamState()
 
 
@@ -42,8 +39,6 @@ class VocoderStream:
         Frames and a state to magnitudes, [batch, time, freq], and a state.
     inverter : SpectrogramInverter
         How magnitudes are inverted.
-    first_centre : int
-        Sample on which the first frame is centred.
 
     Example
     -------
@@ -59,16 +54,10 @@ class VocoderStream:
     True
     """
 
-    def __init__(self, prepare, front_end, inverter, first_centre=0):
+    def __init__(self, prepare, front_end, inverter):
         self._prepare = prepare
         self._front_end = front_end
         self._stream = InversionStream(inverter)
-        hop = inverter.config.hop_length
-        self._first = first_centre
-        # Samples before the first centre belong to the signal: the first
-        # frame goes on before, and the last one after.
-        self._more = -(-first_centre // hop)
-        self._skip = self._more * hop - first_centre
         self.state = VocoderState()
 
     @property
@@ -97,24 +86,21 @@ class VocoderStream:
             was before.
         """
         frames = self._prepare(spectrogram)
-        state = self.state
-        if state.last is not None and len(state.last) != len(frames):
+        front_end, inversion = self.state
+        before = inversion.inverter
+        if before is not None and len(before.sizes) != len(frames):
             raise ValueError(
-                f"expected a batch of {len(state.last)}, as in the frames "
+                f"expected a batch of {len(before.sizes)}, as in the frames "
                 f"before, got {len(frames)}. Use a stream for each, or "
                 "reset() this one."
             )
         if frames.shape[1] == 0:
             return frames.new_zeros(len(frames), 1, 0)
-        magnitude, front_end = self._front_end(frames, state.front_end)
-        last = magnitude[:, -1:].clone()
-        if state.last is None:
-            before = magnitude[:, :1].expand(-1, self._more, -1)
-            magnitude = torch.cat([before, magnitude], dim=1)
-        self._stream.state = state.inversion
+        magnitude, front_end = self._front_end(frames, front_end)
+        self._stream.state = inversion
         waveform = self._stream.push(magnitude)
-        self.state = VocoderState(front_end, last, self._stream.state)
-        return self._own(waveform, state.inversion.samples)
+        self.state = VocoderState(front_end, self._stream.state)
+        return waveform.unsqueeze(1)
 
     @torch.no_grad()
     def flush(self):
@@ -124,25 +110,13 @@ class VocoderStream:
         -------
         waveforms : torch.Tensor, [batch, 1, samples]
         """
-        _, last, inversion = self.state
-        if last is None:
-            return torch.zeros(1, 1, 0)
-        hop = self._stream.inverter.config.hop_length
-        end = hop * (inversion.frames - 1) + self._first  # of all samples
-        self._stream.state = inversion
-        waveform = self._stream.push(last.expand(-1, self._more, -1))
-        waveform = torch.cat([waveform, self._stream.flush(end)], dim=1)
+        self._stream.state = self.state.inversion
         self.reset()
-        waveform = waveform[:, : max(end - inversion.samples, 0)]
-        return self._own(waveform, inversion.samples)
+        return self._stream.flush().unsqueeze(1)
 
     def reset(self):
         """Forget everything, as a new stream."""
         self.state = VocoderState()
-
-    def _own(self, waveform, position):
-        """Those samples from a position on that belong to the signal."""
-        return waveform[:, max(self._skip - position, 0) :].unsqueeze(1)
 
 
 # So that torch.load(..., weights_only=True), its default, reads a state.

@@ -30,8 +30,9 @@ def vocoder_of(mel, **options):
 def mels_of(waveform, config):
     """[batch, n_mels, time] by torch.stft, framed as the convention says."""
     stft = config.stft
-    if not config.center:
-        around = (config.padding, config.padding)
+    centred = stft.padding == "center"
+    if not centred:
+        around = (stft.pad_length, stft.pad_length)
         waveform = torch.nn.functional.pad(waveform, around, mode="reflect")
     magnitude = torch.stft(
         waveform,
@@ -39,7 +40,7 @@ def mels_of(waveform, config):
         stft.hop_length,
         stft.win_length,
         torch.hann_window(stft.win_length),
-        center=config.center,
+        center=centred,
         return_complex=True,
     ).abs()
     return log_mel(magnitude.transpose(1, 2), config).transpose(1, 2)

@@ -42,8 +42,8 @@ def test_both_methods_begin_at_the_first_frames_centre(mels, name):
     config = mels.mel_preset(name)
     waveform = synthetic_speech(1.0, 22050)[:, :20480].float()
     mel = mels.mels_of(waveform, config)
-    samples = config.stft.num_samples(mel.shape[2])
-    first, half = config.first_centre, config.stft.hop_length // 2
+    samples = config.stft.hop_length * (mel.shape[2] - 1)
+    first, half = mels.first_centre(config), config.stft.hop_length // 2
 
     def magnitude(waveform):
         return mels.analysis(waveform, config.stft).abs()[:, 4:-4, :200]

@@ -15,13 +15,14 @@ PACKAGE = Path(speechbrain_phaseinv.__file__).parent
 # The data flows one way: a room, a folder or a module, imports only what
 # stands in the layers before its own.
 LAYERS = [
-    {"config", "audio", "kernels", "backends"},
+    {"windows", "audio", "kernels", "backends"},
+    {"config"},
     {"checks"},
     {"stft"},
     {"estimation"},
     {"integration", "losses", "pretrained", "griffinlim"},
     {"mel", "state"},
-    {"inversion"},
+    {"inversion", "vocoder_input"},
     {"streaming", "transforms", "noisy_phase"},
     {"enhancement", "vocoder_stream"},
     {"resynthesizer"},

@@ -16,7 +16,10 @@ from tensorboard.backend.event_processing.event_accumulator import (
 )
 
 from speechbrain_phaseinv.inversion import SpectrogramInverter
-from speechbrain_phaseinv.pretrained import load_pretrained
+from speechbrain_phaseinv.pretrained import (
+    available_pretrained,
+    load_pretrained,
+)
 from speechbrain_phaseinv.stft import analysis
 
 RECIPE = RECIPES / "spectrogram_inversion"
@@ -408,3 +411,21 @@ def test_limits_replace_predictions_by_truth(monkeypatch, lookahead):
     found = convergence()
     assert found["both true below 1000000 Hz"] < -80
     assert found["both true above 1000000 Hz"] == found["as predicted"]
+
+
+def test_each_transform_has_a_row_for_all_weights(
+    tmp_path, capsys, monkeypatch
+):
+    transforms = import_module("spectrogram_inversion.transforms")
+    monkeypatch.setattr(transforms, "TRANSFORMS", [(256, 256, 64, "hann")])
+    data = manifest(tmp_path, {"test": 1})
+    figures = tmp_path / "figures.json"
+    transforms.main(
+        [f"--data_folder={data}", f"--json={figures}", "--griffin_lim", "2"]
+    )
+    (result,) = json.loads(figures.read_text()).values()
+    assert set(result["chosen"]) < set(result["methods"])
+    assert {f"{x}, look-ahead 1" for x in available_pretrained()} <= set(
+        result["methods"]
+    )
+    assert "**hann-512-128, look-ahead 0**" in capsys.readouterr().out

@@ -72,7 +72,7 @@ def test_without_lengths_there_are_none_and_of_nothing_none_come_out():
     vocoder = TorchaudioVocoder(vocoder_of("hifigan-22050"))
     spec = mels("hifigan-22050").transpose(1, 2)
     waveforms, lengths = vocoder(spec)
-    assert waveforms.shape == (1, HOP * 35) and lengths is None
+    assert waveforms.shape == (1, HOP * spec.shape[2]) and lengths is None
     assert vocoder(spec, torch.tensor([0], dtype=torch.int32))[1].item() == 0
     with pytest.raises(ValueError, match="lengths must lie in"):
         vocoder(spec, [36])

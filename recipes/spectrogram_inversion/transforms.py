@@ -26,14 +26,12 @@ from common.evaluation import (
     write_figures,
 )
 from common.metrics import inversion_metrics, mean_and_interval
+from spectrogram_inversion.evaluate import methods
 
-from speechbrain_phaseinv import SpectrogramInverter, StftConfig, analysis
-from speechbrain_phaseinv.estimation.gradient_theorem import GradientTheorem
-from speechbrain_phaseinv.evaluation.methods import torchaudio_griffin_lim
+from speechbrain_phaseinv import StftConfig, analysis
 from speechbrain_phaseinv.pretrained import (
     available_pretrained,
     choose_estimator,
-    load_pretrained,
 )
 
 # n_fft, win_length, hop_length and window, at 16 kHz.
@@ -55,28 +53,6 @@ TRANSFORMS = (
 )
 
 
-def methods(arguments, config):
-    """What is compared: name to callable (magnitude, length=...)."""
-    table = {}
-    for iterations in arguments.griffin_lim:
-        name = f"Griffin-Lim {iterations}"
-        table[name] = torchaudio_griffin_lim(config, iterations)
-    for ahead in (0, 1):
-        table[f"gradient theorem, {ahead}"] = SpectrogramInverter(
-            config, estimator=GradientTheorem(config, ahead)
-        )
-    for source in (*available_pretrained(), *arguments.weights):
-        network = load_pretrained(source, config)
-        if network.paired:
-            continue
-        # A provisional network does without look-ahead, too.
-        for ahead in (0, 1) if network.provisional else (network.lookahead,):
-            table[f"{source}, {ahead}"] = SpectrogramInverter(
-                config, ahead, network
-            )
-    return table
-
-
 def chosen(config):
     """What `SpectrogramInverter` takes by itself, by the table's names."""
     with warnings.catch_warnings():
@@ -84,13 +60,14 @@ def chosen(config):
         for ahead in (0, 1):
             name, _ = choose_estimator("auto", config, ahead)
             name = name.removeprefix("network (").removesuffix(")")
-            yield f"{name}, {ahead}"
+            yield f"{name}, look-ahead {ahead}"
 
 
 @torch.inference_mode()
 def evaluate(arguments):
     """For each transform, metrics of each method and the methods chosen."""
     torch.set_num_threads(1)
+    arguments.weights = [*available_pretrained(), *arguments.weights]
     results = {}
     for transform in TRANSFORMS:
         config = StftConfig(16000, *transform)
@@ -132,6 +109,7 @@ def main(arguments=None):
     parser = argument_parser(__doc__, "results/transforms.json")
     add_data_options(parser)
     parser.add_argument("weights", nargs="*")
+    parser.add_argument("--refinements", type=int, help="of all weights")
     parser.add_argument("--griffin_lim", type=int, nargs="*", default=[100])
     parser.add_argument(
         "--seconds", type=float, default=6.0, help="of each recording"

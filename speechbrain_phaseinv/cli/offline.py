@@ -147,7 +147,7 @@ def invert_mel(args):
     mel = torch.from_numpy(read_mel(args.magnitude, config.n_mels))
     check_mel(mel.transpose(1, 2), config)
     channels, _, frames = mel.shape
-    if frames == 1 and config.center:
+    if config.stft.num_samples(frames) == 0:
         raise ValueError(f"{args.magnitude}: one frame is no recording.")
     stream = vocoder.stream()
     blocks = mel.split(max(BLOCK // (channels * config.stft.num_bins), 1), 2)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from scipy.optimize import minimize_scalar
 
-from ..config import constant
+from ..windows import constant
 
 
 class PhaseDerivatives(NamedTuple):

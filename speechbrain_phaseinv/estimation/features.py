@@ -12,7 +12,7 @@ import math
 import torch
 
 from ..backends import compiled_serves, to_arrays
-from ..config import constant
+from ..windows import constant
 
 # Of log-magnitudes before any sound, in nepers: 1e-30. Far enough above the
 # smallest float32 that its reciprocal is a normal number too.

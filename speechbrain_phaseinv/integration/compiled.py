@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from ..backends import over_signals, to_arrays
-from ..config import constant
 from ..estimation.derivatives import expected_advance
 from ..estimation.schedule import Estimates
+from ..windows import constant
 from .definition import all_weights, define
 from .least_squares import CANCELLED, LOWEST
 from .offset import ABOVE, TOLERANCE, main_lobe

@@ -27,8 +27,8 @@ import math
 
 import torch
 
-from ..config import constant
 from ..estimation.derivatives import expected_advance
+from ..windows import constant
 from .ladder import eliminate
 from .phasors import from_angle, modulus, multiply, nearest_real
 

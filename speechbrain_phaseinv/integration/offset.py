@@ -10,7 +10,7 @@ which is heard in pauses that lie 60 dB lower.
 
 import torch
 
-from ..config import constant
+from ..windows import constant
 
 # An offset's magnitude at DC, relative to all outside of its bins.
 ABOVE = 10.0

@@ -29,8 +29,9 @@ from typing import NamedTuple
 
 import torch
 
-from ..config import constant, steady_envelope
+from ..config import steady_envelope
 from ..stft import windowed_frames
+from ..windows import constant
 from .least_squares import CANCELLED
 from .offset import is_offset
 from .phasors import modulus, multiply

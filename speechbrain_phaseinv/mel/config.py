@@ -66,10 +66,6 @@ class MelConfig:
         Values outside are clipped.
     mean, deviation : tuple of float, [n_mels], optional
         Of each band, for systems that normalise.
-    center : bool
-        Frames are centred on samples, as in ``torch.stft(center=True)``.
-    padding : int
-        Samples of padding at each end, without `center`.
 
     Raises
     ------
@@ -100,13 +96,10 @@ class MelConfig:
     limits: Optional[Tuple[float, float]] = None
     mean: Optional[Tuple[float, ...]] = None
     deviation: Optional[Tuple[float, ...]] = None
-    center: bool = True
-    padding: int = 0
 
     def __post_init__(self):
         nyquist = self.stft.sample_rate / 2
         check_integer("n_mels", self.n_mels, 1, self.stft.num_bins)
-        check_integer("padding", self.padding, 0, self.stft.n_fft)
         for name in ("floor", "power", "gain"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(
@@ -142,11 +135,6 @@ class MelConfig:
                         f"{name} must hold {count} numbers, got {len(numbers)}."
                     )
                 object.__setattr__(self, name, numbers)
-
-    @property
-    def first_centre(self):
-        """Sample on which the first frame is centred."""
-        return 0 if self.center else self.stft.n_fft // 2 - self.padding
 
 
 def mel_filterbank(config):

@@ -4,7 +4,7 @@ from ..config import StftConfig
 from .config import MelConfig
 
 # Options that several systems share.
-_SAME = {"center": False}  # padded by (n_fft - hop_length) / 2
+_SAME = {"padding": "same"}  # of the transform
 _LOG10 = {"logarithm": "log10", "floor": 1e-10}
 _HTK = {"scale": "htk", "norm": None}
 _WHISPER = {
@@ -14,10 +14,11 @@ _WHISPER = {
 _SUMS = {"power": 2.0, "logarithm": None}
 
 # Name: systems; sample_rate, n_fft, win_length, hop_length; n_mels, f_min,
-# f_max; what differs from the defaults of `MelConfig`. ParallelWaveGAN,
-# TensorFlowTTS and some models of ESPnet and Coqui normalise each band: their
-# statistics go into `mean` and `deviation`. Whisper drops the last frame.
-# NeMo's window is symmetric, which changes magnitudes by less than .1 %.
+# f_max; what differs from the defaults of `MelConfig`, and the transform's
+# padding. ParallelWaveGAN, TensorFlowTTS and some models of ESPnet and Coqui
+# normalise each band: their statistics go into `mean` and `deviation`. Whisper
+# drops the last frame. NeMo's window is symmetric, which changes magnitudes by
+# less than .1 %.
 PRESETS = {
     "speechbrain-22050": (
         "SpeechBrain's and torchaudio's Tacotron2, FastSpeech2 for LJSpeech",
@@ -154,8 +155,7 @@ def mel_preset(name):
             f"{', '.join(available_mels())}, or a MelConfig."
         )
     _, transform, bands, options = PRESETS[name]
-    stft = StftConfig(*transform)
-    if not options.get("center", True):
-        padding = (stft.n_fft - stft.hop_length) // 2
-        options = {**options, "padding": padding}
+    options = dict(options)
+    padding = options.pop("padding", "center")
+    stft = StftConfig(*transform, padding=padding)
     return MelConfig(stft, *bands, **options)

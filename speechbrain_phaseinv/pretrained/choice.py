@@ -121,7 +121,7 @@ def find_pretrained(config, lookahead=1, paired=False):
         instant = network.get("provisional") and overlaps and lookahead == 0
         fits = lookahead == network["lookahead"] or instant
         if fits and network["paired"] == paired and serves(trained, config):
-            hop = trained.hop_length / trained.n_fft
+            hop = trained.hop_length / trained.win_length
             fitting.append((_shape(trained) != _shape(config), hop, name))
     return min(fitting)[-1] if fitting else None
 
