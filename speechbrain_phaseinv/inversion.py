@@ -415,11 +415,14 @@ class SpectrogramInverter(torch.nn.Module):
 
     def _replace(self, state, count, overlap):
         """The state once so many of its frames are committed."""
-        return state._replace(
-            sizes=state.sizes[:, count:],
-            logs=state.logs[:, count:],
-            position=state.position + count,
-            **overlap._asdict(),
+        return InverterState(
+            state.estimator,
+            state.level,
+            state.sizes[:, count:],
+            state.logs[:, count:],
+            *overlap,
+            state.position + count,
+            state.owner,
         )
 
     def _end(self, state, ends):
@@ -467,10 +470,14 @@ class SpectrogramInverter(torch.nn.Module):
         -------
         waveform : torch.Tensor, [batch, samples]
         """
-        hops = -(-signal.shape[1] // self.config.hop_length)
+        batch, length = signal.shape
+        hop = self.config.hop_length
+        hops = -(-length // hop)
         envelope = sum_of_squares(self.config, first, hops, ends, signal.dtype)
-        envelope = envelope.flatten(1)[:, : signal.shape[1]]
-        return signal / envelope.to(signal.device)
+        envelope = envelope.to(signal.device)
+        if length == hops * hop:  # as mostly: no copy of a steady envelope
+            return (signal.reshape(batch, hops, hop) / envelope).flatten(1)
+        return signal / envelope.flatten(1)[:, :length]
 
     def _analyse(self, signal, count, ends=None):
         """Unit phasors of the signal's frames; one where there is nothing."""

@@ -125,8 +125,10 @@ class InversionStream:
         waveform = self._from_first_centre(waveform)
         if inverter is None:  # no frame yet
             return waveform
+        if magnitude.shape[1] > 1:
+            inverter = inverter.map(_own)
         self.state = StreamState(
-            inverter.map(_own),
+            inverter,
             frames + magnitude.shape[1],
             samples + waveform.shape[1],
         )

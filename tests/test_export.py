@@ -161,7 +161,7 @@ def test_hard_signals_pass(folders, name, kind):
     stream = stream_of(folders(kind)[0])
     y = np.concatenate([stream.push(magnitude), stream.flush()])
     assert np.isfinite(y).all()
-    assert np.abs(y).max() <= 4 * signal.abs().max() + 1e-30
+    assert np.abs(y).max() <= 5 * signal.abs().max() + 1e-30
 
 
 @pytest.mark.parametrize("kind", ["gradient-1", "paired"])

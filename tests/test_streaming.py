@@ -198,4 +198,4 @@ def test_hard_signals_pass(name, signal, kind):
     magnitude = analysis(signal, CONFIG).abs()
     y = play(InversionStream(make_inverter(kind, CONFIG)), magnitude, 1)
     assert y.isfinite().all()
-    assert y.abs().max() <= 4 * signal.abs().max() + 1e-30
+    assert y.abs().max() <= 5 * signal.abs().max() + 1e-30

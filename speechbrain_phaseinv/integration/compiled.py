@@ -111,14 +111,14 @@ def _compute(settings, inputs, recorded=False):
     batch, passes, count, freq = time.shape
     stride, new = schedule.stride, schedule.offsets[-1] + 1
     real, kind = sizes.dtype, sizes.dtype.to_complex()
-    phasors, *others = (x.detach().to("cpu", copy=True) for x in inputs[6:9])
-    state = torch.view_as_complex(phasors.contiguous()), *others
+    phasors, *others = (x.copy() for x in to_arrays(*inputs[6:9]))
+    state = _as_complex(phasors), *others
     empty = partial(torch.empty, device="cpu")
     output = empty(batch, passes * stride, freq, dtype=kind)
     samples = empty(batch, passes * stride * config.hop_length, dtype=real)
     # For the gradient: steps and weights of the least squares; directions and
     # slopes of the iterations.
-    record = _no_record(freq, real)
+    record, written = (), _no_record(freq, real)
     if recorded:
         steps = batch, passes, n_iter, 2, freq
         rows = batch, passes * count
@@ -130,6 +130,7 @@ def _compute(settings, inputs, recorded=False):
             empty(steps, dtype=kind),
             empty(steps, dtype=real),
         )
+        written = tuple(x.numpy() for x in record)
     over_signals(
         frame.run,
         batch,
@@ -140,13 +141,13 @@ def _compute(settings, inputs, recorded=False):
         (position, stride, new, schedule.offsets[0], n_iter),
         *_constants(config, new, stride, real),
         (CANCELLED, INAUDIBLE, torch.finfo(real).tiny),
-        tuple(x.numpy() for x in state),
-        tuple(x.numpy() for x in record),
+        state,
+        written,
         samples.numpy(),
         output.numpy(),
     )
-    output, phasors = torch.view_as_real(output), torch.view_as_real(state[0])
-    outputs = samples, output, phasors, *state[1:]
+    after = map(torch.from_numpy, (phasors, *others))
+    outputs = samples, torch.view_as_real(output), *after
     if not sizes.is_cpu:
         outputs = tuple(x.to(sizes.device) for x in outputs)
     return outputs, record
@@ -281,11 +282,16 @@ def _no_record(freq, dtype):
     """What the kernel writes no record to."""
     kind = dtype.to_complex()
     return (
-        torch.empty(0, 0, 5, freq, dtype=torch.complex128),
-        torch.empty(0, 0, 2, freq, dtype=dtype),
-        torch.empty(1, 1, 0, 2, freq, dtype=kind),
-        torch.empty(1, 1, 0, 2, freq, dtype=dtype),
+        torch.empty(0, 0, 5, freq, dtype=torch.complex128).numpy(),
+        torch.empty(0, 0, 2, freq, dtype=dtype).numpy(),
+        torch.empty(1, 1, 0, 2, freq, dtype=kind).numpy(),
+        torch.empty(1, 1, 0, 2, freq, dtype=dtype).numpy(),
     )
+
+
+def _as_complex(parts):
+    """An array of real and imaginary parts, [..., 2], seen as complex."""
+    return parts.view(np.result_type(parts.dtype, np.complex64))[..., 0]
 
 
 @lru_cache(maxsize=8)
