@@ -21,13 +21,16 @@ from .state import InverterState
 from .stft import (
     StftConfig,
     finish,
-    sum_of_squares,
+    normalise,
     uncentred_analysis,
 )
 
-# A whole spectrogram is inverted as a stream of such blocks: an hour then needs
-# no more memory than its spectrogram, and the samples are the same.
+# Whole spectrograms are inverted as a stream of blocks, of so many frames in
+# all signals of a batch together but of no fewer than the least: an hour, or a
+# large batch, then needs little more memory than its spectrograms, and the
+# samples are the same.
 BLOCK_FRAMES = 1024
+LEAST_FRAMES = 16
 
 # Chosen on validation speech, with the gradient theorem.
 DEFAULT_POWER = 1.5
@@ -168,9 +171,9 @@ class SpectrogramInverter(torch.nn.Module):
         magnitude = check_magnitude(magnitude, self.config)
         if lengths is not None:
             lengths = check_lengths(lengths, magnitude)
-        signal, _ = self._whole(magnitude, lengths)
+        waveform, _ = self._whole(magnitude, lengths)
         count = magnitude.shape[1]
-        return finish(signal, self.config, count, length, lengths)
+        return finish(waveform, self.config, count, length, lengths)
 
     @eager
     def invert(self, magnitude, lengths=None):
@@ -193,9 +196,10 @@ class SpectrogramInverter(torch.nn.Module):
             lengths = check_lengths(lengths, magnitude)
         if magnitude.numel() == 0:
             return magnitude.to(magnitude.dtype.to_complex())
-        signal, phasors = self._whole(magnitude, lengths)
-        if self.refinements:
-            phasors = self._analyse(signal, magnitude.shape[1], lengths)
+        refined = self.refinements > 0
+        waveform, phasors = self._whole(magnitude, lengths, not refined)
+        if refined:
+            phasors = self._analyse(waveform, magnitude.shape[1])
         else:
             phasors = torch.view_as_complex(phasors.contiguous())
             phasors = phasors * self.config.start_phasor(
@@ -208,32 +212,39 @@ class SpectrogramInverter(torch.nn.Module):
             stft = stft.masked_fill(padding.unsqueeze(-1), 0)
         return stft
 
-    def _whole(self, magnitude, lengths=None):
-        """Overlap-add and phasors of whole spectrograms, block by block."""
+    def _whole(self, magnitude, lengths=None, with_phasors=False):
+        """Samples of whole spectrograms, block by block, and their phasors.
+
+        The samples begin with the first frame's window; with lengths, they
+        are an utterance's own up to the end of its last frame's.
+        """
+        batch, count, _ = magnitude.shape
         if magnitude.numel() == 0:
-            signal = magnitude.new_zeros(len(magnitude), 0)
-            return signal, magnitude.new_zeros(*magnitude.shape, 2)
-        if lengths is not None:
-            # The end of a stream repeats its last frame; so does padding.
-            steps = torch.arange(magnitude.shape[1], device=magnitude.device)
-            last = (lengths - 1).clamp_min(0).unsqueeze(-1)
-            index = torch.minimum(steps.expand(len(lengths), -1), last)
-            index = index.unsqueeze(-1).expand_as(magnitude)
-            magnitude = magnitude.gather(1, index)
-        state, signals, phasors = None, [], []
-        for block in magnitude.split(BLOCK_FRAMES, dim=1):
+            return magnitude.new_zeros(batch, 0), None
+        ends = lengths
+        if ends is None:
+            ends = torch.full((batch,), count, device=magnitude.device)
+        # The end of a stream repeats its last frame; so does padding.
+        last = (ends - 1).clamp_min(0)[:, None, None]
+        last = magnitude.take_along_dim(last, dim=1)
+        steps = torch.arange(count, device=magnitude.device).unsqueeze(-1)
+        size = max(BLOCK_FRAMES // batch, LEAST_FRAMES)
+        blocks = zip(magnitude.split(size, dim=1), steps.split(size))
+        state, position, pieces, phasors = None, 0, [], []
+        for block, here in blocks:
+            if lengths is not None:
+                block = torch.where(here < ends[:, None, None], block, last)
             estimates, state = self.estimate(block, state)
             signal, phasor, state = self._commit(estimates, state, lengths)
-            signals.append(signal)
-            phasors.append(phasor)
-        count = magnitude.shape[1]
-        if lengths is None:
-            lengths = torch.full(
-                (len(magnitude),), count, device=magnitude.device
-            )
-        signal, phasor = self._end(state, lengths)
-        phasors = torch.cat([*phasors, phasor], dim=1)[:, :count]
-        return torch.cat([*signals, signal], dim=1), phasors
+            pieces.append(self.normalise(signal, position, ends))
+            phasors += [phasor] * with_phasors
+            position = state.position
+        signal, phasor = self._end(state, ends)
+        pieces.append(self.normalise(signal, position, ends))
+        waveform = torch.cat(pieces, dim=1)
+        if not with_phasors:
+            return waveform, None
+        return waveform, torch.cat([*phasors, phasor], dim=1)[:, :count]
 
     @eager
     def step(self, magnitude, state=None):
@@ -470,21 +481,11 @@ class SpectrogramInverter(torch.nn.Module):
         -------
         waveform : torch.Tensor, [batch, samples]
         """
-        batch, length = signal.shape
-        hop = self.config.hop_length
-        hops = -(-length // hop)
-        envelope = sum_of_squares(self.config, first, hops, ends, signal.dtype)
-        envelope = envelope.to(signal.device)
-        if length == hops * hop:  # as mostly: no copy of a steady envelope
-            return (signal.reshape(batch, hops, hop) / envelope).flatten(1)
-        return signal / envelope.flatten(1)[:, :length]
+        return normalise(signal, self.config, first, ends)
 
-    def _analyse(self, signal, count, ends=None):
+    def _analyse(self, signal, count):
         """Unit phasors of the signal's frames; one where there is nothing."""
         config = self.config
-        if ends is None:
-            ends = torch.tensor([count], device=signal.device)
-        signal = self.normalise(signal, 0, ends)
         start = config.window_offset
         around = start, config.n_fft - config.win_length - start
         signal = torch.nn.functional.pad(signal, around)

@@ -227,4 +227,6 @@ def invert_towards(inverter, magnitude, observed, trust, length=None):
     """
     signal, state = step_towards(inverter, magnitude, observed, trust)
     signal = torch.cat([signal, flush_towards(inverter, state)], dim=1)
-    return finish(signal, inverter.config, magnitude.shape[1], length)
+    count = torch.tensor([magnitude.shape[1]], device=signal.device)
+    waveform = inverter.normalise(signal, 0, count)
+    return finish(waveform, inverter.config, magnitude.shape[1], length)

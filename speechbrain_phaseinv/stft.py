@@ -192,16 +192,20 @@ def synthesis(stft, config, length=None, lengths=None):
         steps = torch.arange(count, device=frames.device)
         frames = frames * (steps < ends.unsqueeze(-1)).unsqueeze(-1)
     signal = _overlap_add(frames, config.hop_length)
-    return finish(signal, config, count, length, ends)
+    limits = ends
+    if ends is None:
+        limits = torch.tensor([count], device=signal.device)
+    waveform = normalise(signal, config, 0, limits)
+    return finish(waveform, config, count, length, ends)
 
 
-def finish(signal, config, num_frames, length=None, ends=None):
-    """Samples from an overlap-add that begins with the first frame's window.
+def finish(waveform, config, num_frames, length=None, ends=None):
+    """Cut samples that begin with the first frame's window to a length.
 
     Arguments
     ---------
-    signal : torch.Tensor, [batch, samples]
-        The overlap-add of all frames.
+    waveform : torch.Tensor, [batch, samples]
+        To the end of the last frame's window.
     config : StftConfig
         The transform.
     num_frames : int
@@ -219,21 +223,45 @@ def finish(signal, config, num_frames, length=None, ends=None):
         length = config.num_samples(num_frames)
     if length < 0:
         raise ValueError(f"length must not be negative, got {length}.")
-    hops = -(-signal.shape[1] // config.hop_length)
-    limits = ends
-    if ends is None:
-        limits = torch.tensor([num_frames], device=signal.device)
-    envelope = sum_of_squares(config, 0, hops, limits, signal.dtype)
-    waveform = signal / envelope.flatten(1)[:, : signal.shape[1]]
     waveform = waveform[:, config.trim :]
     if ends is not None:
         # Alone, a signal ends with its own last frame.
-        steps = torch.arange(waveform.shape[1], device=signal.device)
+        steps = torch.arange(waveform.shape[1], device=waveform.device)
         stops = config.num_samples(ends).unsqueeze(-1)
         shorter = (ends < num_frames).unsqueeze(-1)
         waveform = waveform.masked_fill(shorter & (steps >= stops), 0)
     missing = length - waveform.shape[1]
-    return torch.nn.functional.pad(waveform, (0, missing))
+    if missing > 0:
+        return torch.nn.functional.pad(waveform, (0, missing))
+    return waveform[:, :length].contiguous()
+
+
+def normalise(signal, config, first, ends=None):
+    """Divide an overlap-add by the sum of the squared windows.
+
+    Arguments
+    ---------
+    signal : torch.Tensor, [batch, samples]
+        Overlap-add of hops from the `first` on.
+    config : StftConfig
+        The transform.
+    first : int
+        The hop, counted from the stream's start.
+    ends : torch.Tensor, [batch], int, optional
+        Frames of each signal in all. Default: none ends.
+
+    Returns
+    -------
+    waveform : torch.Tensor, [batch, samples]
+    """
+    batch, length = signal.shape
+    hop = config.hop_length
+    hops = -(-length // hop)
+    envelope = sum_of_squares(config, first, hops, ends, signal.dtype)
+    envelope = envelope.to(signal.device)
+    if length == hops * hop:  # as mostly: no copy of a steady envelope
+        return (signal.reshape(batch, hops, hop) / envelope).flatten(1)
+    return signal / envelope.flatten(1)[:, :length]
 
 
 def sum_of_squares(config, first, count, ends=None, dtype=torch.float32):

@@ -113,3 +113,29 @@ def test_what_is_measured_goes_into_the_figures_and_the_readme(
     readme.write_text("no marks")
     with pytest.raises(ValueError, match="has no"):
         claims.replace_block(readme, "claims", "x")
+
+
+def test_the_speed_benchmark_runs(benchmark, tmp_path, capsys, monkeypatch):
+    speed = benchmark("speed")
+    monkeypatch.setattr(speed, "BATCHES", (1, 2))
+    monkeypatch.setattr(speed, "MEMORY", {"a second": (1, 1)})
+    monkeypatch.setattr(
+        speed, "memory", lambda: {"a second": speed.memory_of("a second")}
+    )
+    path = tmp_path / "speed.json"
+    line = ["--rounds", "1", "--seconds", ".2", "--json", str(path)]
+    speed.main(line)
+    data = json.loads(path.read_text())
+    assert data["one utterance"].keys() == set(speed.ALONE)
+    assert 0 < data["GMAC/s"]["network"] < data["GMAC/s"]["products"]
+    assert "Exponents of the time over length" in capsys.readouterr().out
+
+
+def test_the_exponent_of_a_linear_cost_is_one(benchmark, monkeypatch):
+    speed = benchmark("speed")
+    monkeypatch.setattr(
+        speed,
+        "take_turns",
+        lambda calls, *_: {size: 3.0 * size for size in calls},
+    )
+    assert list(speed.growth(1).values()) == pytest.approx([1, 1, 1])
