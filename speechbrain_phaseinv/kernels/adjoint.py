@@ -19,7 +19,7 @@ from .frame import clear, copy, held_bins, synthesise, to_spectra
 from .ladder import LANES, factor, least_squares_adjoint
 
 
-@compiled()
+@compiled(inner=True)
 def _overlap(added, total, stop, hop, frames, before, signal):
     """Of `frame.overlap`: to frames, frames before and signal."""
     reopened, length = before.shape
@@ -37,7 +37,7 @@ def _overlap(added, total, stop, hop, frames, before, signal):
             before[i, later + n] -= added[0, n]
 
 
-@compiled()
+@compiled(inner=True)
 def _synthesis(
     frames,
     phasors,
@@ -77,7 +77,7 @@ def _synthesis(
             clear(frames[i + m])
 
 
-@compiled()
+@compiled(inner=True)
 def _iteration(first, turns, slopes, given, gradients, work):
     """Of one iteration of `frame.iterate`, on the frames from `first`."""
     sizes, counts, frame, scale, forth, back, ones = given

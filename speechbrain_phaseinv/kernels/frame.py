@@ -15,21 +15,21 @@ from . import compiled
 from .ladder import LANES, factor, least_squares, phase_weights
 
 
-@compiled()
+@compiled(inner=True)
 def copy(source, target):
     """target[:] = source, one axis."""
     for k in range(target.size):
         target[k] = source[k]
 
 
-@compiled()
+@compiled(inner=True)
 def clear(target):
     """target[:] = 0, one axis."""
     for k in range(target.size):
         target[k] = 0
 
 
-@compiled()
+@compiled(inner=True)
 def held_bins(sizes, constant):
     """How many bins of a frame are those of an offset; see `offset`."""
     lobe, above, tolerance = constant
@@ -45,14 +45,14 @@ def held_bins(sizes, constant):
     return lobe.size
 
 
-@compiled()
+@compiled(inner=True)
 def transform(signals, forward, spectrum):
     """The discrete Fourier transform of [n_fft], or its inverse."""
     scale = 1.0 if forward else 1.0 / signals.size
     c2c(signals, spectrum, np.zeros(1, np.int64), forward, scale, 1)
 
 
-@compiled()
+@compiled(inner=True)
 def to_spectra(signals, both, first, second):
     """Spectra, [freq], of real part and imaginary part of [n_fft]."""
     transform(signals, True, both)
@@ -68,7 +68,7 @@ def to_spectra(signals, both, first, second):
         )
 
 
-@compiled()
+@compiled(inner=True)
 def synthesise(phasors, sizes, counts, first, stop, frame, work, frames):
     """The windowed frames `first` to `stop` of phasors and sizes."""
     window, offset, _, n_fft = frame
@@ -97,7 +97,7 @@ def synthesise(phasors, sizes, counts, first, stop, frame, work, frames):
                 frames[j, n] = window[n] * z.imag
 
 
-@compiled()
+@compiled(inner=True)
 def overlap(frames, before, signal, stop, hop, added, total):
     """Overlap-add of the open frames up to `stop` onto the signal.
 
@@ -120,7 +120,7 @@ def overlap(frames, before, signal, stop, hop, added, total):
             total[place + n] += added[j - reopened, n]
 
 
-@compiled()
+@compiled(inner=True)
 def keep_direction(spectrum, sizes, held, unit, floors, phasors, slope):
     """Unit phasors of what is neither inaudible nor all but cancelled.
 
@@ -152,7 +152,7 @@ def keep_direction(spectrum, sizes, held, unit, floors, phasors, slope):
         slope[k] = turn if known & (turn < infinite) else number(0)
 
 
-@compiled()
+@compiled(inner=True)
 def iterate(phasors, sizes, counts, own, frame, scale, plan, work, record):
     """Iterations on the open frames: `phasors` and `frames`, in place.
 

@@ -92,7 +92,7 @@ def solve_rows(anchor, coupling, target):
     return solution
 
 
-@compiled()
+@compiled(inner=True)
 def fraction(z, square):
     """p and q with p / q = tanh(z) for square = z^2, tan(z) for -z^2.
 
@@ -108,7 +108,7 @@ def fraction(z, square):
     return p, number(135135) + q * square
 
 
-@compiled()
+@compiled(inner=True)
 def phase_weights(here, past, time, frequency, scale, anchor, coupling):
     """`integration.least_squares.phase_weights` of a frame; all [freq].
 
@@ -130,7 +130,7 @@ def phase_weights(here, past, time, frequency, scale, anchor, coupling):
         coupling[k] = math.exp(g if g > lowest else lowest)
 
 
-@compiled()
+@compiled(inner=True)
 def _turn(angles, rotors):
     """rotors = exp(j angles)."""
     for k in range(angles.size):
@@ -143,7 +143,7 @@ def _turn(angles, rotors):
         rotors[k] = complex(cosine * cosine - sine * sine, 2 * cosine * sine)
 
 
-@compiled()
+@compiled(inner=True)
 def least_squares(
     previous, time, frequency, advance, anchor, ratio, inverse, real, output
 ):
@@ -182,7 +182,7 @@ def least_squares(
         phasor[k] = 1.0 if phasor[k].real >= 0 else -1.0
 
 
-@compiled()
+@compiled(inner=True)
 def least_squares_adjoint(
     total, solution, tilt, ratio, inverse, floor, real, y
 ):

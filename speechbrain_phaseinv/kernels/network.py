@@ -24,7 +24,7 @@ _OPTIONS = {"fastmath": {"contract"}}
 _SMALL = 2**18
 
 
-@compiled(**_OPTIONS)
+@compiled(inner=True, **_OPTIONS)
 def _fraction(z):
     """p and q with p / q = tanh(z), which is 1 above 4.5 or nearly so."""
     most = type(z)(4.5)
@@ -33,7 +33,7 @@ def _fraction(z):
     return fraction(z, z * z)
 
 
-@compiled(**_OPTIONS)
+@compiled(inner=True, **_OPTIONS)
 def _features(frames, history, scale, x, margin):
     """Bounded steps of log-magnitude, as `PhaseDerivativeNet` has them.
 
@@ -55,14 +55,14 @@ def _features(frames, history, scale, x, margin):
             feature[k] = (p + p) * q / (p * p + q * q)
 
 
-@compiled(**_OPTIONS)
+@compiled(inner=True, **_OPTIONS)
 def _block(weight):
     """Bins that a layer takes at a time: whole vectors, where that is few."""
     most = max(1, _SMALL // weight.size)
     return most - most % 16 if most > 16 else most
 
 
-@compiled(**_OPTIONS)
+@compiled(inner=True, **_OPTIONS)
 def _convolve(x, start, weight, dilation, factors, y):
     """y[i, k] = sum of weight[i, c, j] x[c, start + j dilation + k] over c, j.
 
@@ -78,7 +78,7 @@ def _convolve(x, start, weight, dilation, factors, y):
     np.dot(weight, factors, y)
 
 
-@compiled(**_OPTIONS)
+@compiled(inner=True, **_OPTIONS)
 def _gate(y, bias, x, output, start):
     """output = x + value / (1 + exp(-gate)) for y + bias = [values, gates].
 
@@ -96,7 +96,7 @@ def _gate(y, bias, x, output, start):
             to[k] = state[k] + share * (value[k] + a)
 
 
-@compiled(**_OPTIONS)
+@compiled(inner=True, **_OPTIONS)
 def _all_layers(state, channels, freq, layers, room):
     """What they make of state[0, channels, margin + freq + margin].
 
@@ -126,7 +126,7 @@ def _all_layers(state, channels, freq, layers, room):
     return x
 
 
-@compiled(**_OPTIONS)
+@compiled(inner=True, **_OPTIONS)
 def _add_theorem(before, here, ahead, share, slope, scale, time, frequency):
     """Add the gradient theorem's estimates, as `GradientTheorem` has them.
 
