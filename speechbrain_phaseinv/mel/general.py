@@ -5,8 +5,10 @@ functions of geometry say it: see `geometry`. They are computed once for a
 convention, so that a frame costs what it costs with tables.
 """
 
+import numpy as np
 import torch
 
+from ..backends import compiled_serves, over_signals, to_arrays
 from ..checks import check_integer
 from ..estimation.network import STEP_SCALE, GatedBlock
 from . import geometry
@@ -127,23 +129,52 @@ class GeneralMelNet(MelNet):
         kept = log_mel.index_select(-1, self.kept)
         return (kept + self.level) / self.config.power
 
-    def learn(self, trained):
-        """What stands for tables of bands and bins."""
-        if trained or self.training:
-            self.learned = None
-        elif self.learned is not None:
-            return self.learned
+    def magnitudes(self, frames):
+        """By the kernel where that serves, else by `correct`."""
+        if not compiled_serves(frames, *self.parameters()):
+            return super().magnitudes(frames)
+        from ..kernels import mel
+
+        batch, time, _ = frames.shape
+        shape = batch, time - self.history, len(self.share)
+        output = frames.new_empty(shape)
+        arrays = self._arrays()
+        over_signals(mel.run, batch, frames.numpy(), *arrays, output.numpy())
+        return output
+
+    @torch.no_grad()
+    def _arrays(self):
+        """What the kernel needs, kept until the weights may have changed."""
+        if self.learned is None or self.training:
+            shift, scale, gate, last, offset = self.learn()
+            self.learned = (
+                _numpy(self.kept, self.level, self.inside)
+                + _numpy(self.below, self.share),
+                np.array(
+                    [1 / self.config.power, 1 / STEP_SCALE, DEEPEST]
+                    + [SMALLEST, LARGEST_CORRECTION, self.n_iter]
+                ),
+                _numpy(*_two_bands(self.inversion)),
+                (
+                    _matrix(self.first),
+                    tuple(zip(*(_matrix(x.conv) for x in self.blocks))),
+                    *(_matrix(self.to_bins), _matrix(self.detail)),
+                    *_numpy(shift, scale),
+                    _numpy(gate.T, last.T, offset),
+                ),
+            )
+        return self.learned
+
+    def learn(self):
+        """What stands for tables of bands and of bins."""
         shift, scale = self.of_band(self.band_geometry).chunk(2, dim=1)
         sizes = 2 * self.bin_channels, self.bin_channels, 1
         gate, last, offset = self.of_bin(self.bin_geometry).split(sizes, dim=1)
-        learned = shift, 1 + scale, gate, last, offset.squeeze(1)
-        if not (trained or self.training):
-            self.learned = tuple(x.detach() for x in learned)
-        return learned
+        return shift, 1 + scale, gate, last, offset.squeeze(1)
 
     def correct(self, log_mel, steps, trained):
         """Magnitudes from [frames, n_mels] and [frames, bands, steps]."""
-        shift, scale, gate, last, offset = self.learn(trained)
+        shift, scale, gate, last, offset = self.learn()
         smooth = self.spread(self.levels(log_mel), self.share)
         inverted = self.inversion.bins(log_mel).clamp_min(SMALLEST).log()
         inverted = inverted / self.config.power
@@ -173,6 +204,27 @@ class GeneralMelNet(MelNet):
     def _load_from_state_dict(self, *args):
         self.learned = None
         super()._load_from_state_dict(*args)
+
+
+def _two_bands(inversion):
+    """Tables of a `MelInversion`, as the kernel has them: see there."""
+    filterbank = inversion.filterbank
+    bands = torch.arange(filterbank.shape[1], device=filterbank.device)
+    highest = torch.where(filterbank > 0, bands, -1).amax(1)
+    low = (highest - 1).clamp(0, len(bands) - 2)
+    both = torch.stack([low, low + 1])
+    tables = (inversion.first, filterbank.T, inversion.shares)
+    return low, inversion.level, *(x.gather(0, both) for x in tables)
+
+
+def _matrix(layer):
+    """Weight and bias of a convolution with a flat kernel."""
+    return _numpy(layer.weight.flatten(1), layer.bias)
+
+
+def _numpy(*tensors):
+    """As a tuple of arrays."""
+    return tuple(to_arrays(*tensors))
 
 
 def _function(numbers, width, outputs):

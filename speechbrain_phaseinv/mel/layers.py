@@ -25,7 +25,8 @@ class MelNet(Tabulated):
     """The frames of a network from log-mels to magnitudes, without layers.
 
     A subclass has `config`, `history`, the frames before the current one that
-    it sees, and `correct`.
+    it sees, the layer `first`, the tables `below` and `above`, the bands that
+    each bin lies between, and `correct`.
     """
 
     lookahead = 0
@@ -55,14 +56,19 @@ class MelNet(Tabulated):
         state : torch.Tensor, [batch, history, n_mels]
             The last frames.
         """
-        log_mel = natural_log(log_mel, self.config).to(self.level)
+        log_mel = natural_log(log_mel, self.config).to(self.first.weight)
         if log_mel.shape[1] == 0:
             shape = (*log_mel.shape[:2], self.config.stft.num_bins)
             return log_mel.new_zeros(shape), state
         if state is None:
             state = log_mel[:, :1].repeat(1, self.history, 1)
         frames = torch.cat([state, log_mel], dim=1)
+        return self.magnitudes(frames), frames[:, -self.history :]
+
+    def magnitudes(self, frames):
+        """Those of all frames but the first, which are history."""
         steps = torch.stack(self._steps(frames), dim=-1).flatten(0, 1)
+        log_mel = frames[:, self.history :]
         rows = log_mel.flatten(0, 1)
         trained = torch.is_grad_enabled() and any(
             parameter.requires_grad for parameter in self.parameters()
@@ -70,10 +76,9 @@ class MelNet(Tabulated):
         size = len(rows) if trained else BLOCK_FRAMES
         blocks = zip(rows.split(size), steps.split(size))
         # Half precision is not enough for magnitudes that become a phase.
-        with torch.autocast(log_mel.device.type, enabled=False):
+        with torch.autocast(rows.device.type, enabled=False):
             magnitude = torch.cat([self.correct(*x, trained) for x in blocks])
-        magnitude = magnitude.unflatten(0, log_mel.shape[:2])
-        return magnitude, frames[:, -self.history :]
+        return magnitude.unflatten(0, log_mel.shape[:2])
 
     def _steps(self, frames):
         """Bounded steps, [batch, time, bands] each: up, and from before."""
