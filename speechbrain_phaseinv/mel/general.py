@@ -106,23 +106,24 @@ class GeneralMelNet(MelNet):
 
     def tables(self):
         """The geometry, and the two bands that each bin lies between."""
-        centres = geometry.band_centres(self.config)
-        bins = torch.arange(self.config.stft.num_bins).double()
-        above = torch.searchsorted(centres, bins).clamp(1, len(centres) - 1)
-        below = above - 1
-        share = (bins - centres[below]) / (centres[above] - centres[below])
-        kept = geometry.kept_bands(self.config)
-        inversion = MelInversion(self.config, 0).tables()
-        return {
-            "kept": kept,
-            "level": inversion["level"][kept].log(),
-            "inside": inversion["filterbank"].sum(1) > 0,
-            "below": below,
-            "above": above,
-            "share": share.clamp(0, 1).float(),
-            "band_geometry": geometry.band_geometry(self.config),
-            "bin_geometry": geometry.bin_geometry(self.config),
-        }
+        with torch.device("cpu"):
+            centres = geometry.band_centres(self.config)
+            bins = torch.arange(self.config.stft.num_bins).double()
+            above = torch.searchsorted(centres, bins).clamp(1, len(centres) - 1)
+            below = above - 1
+            share = (bins - centres[below]) / (centres[above] - centres[below])
+            kept = geometry.kept_bands(self.config)
+            inversion = MelInversion(self.config, 0).tables()
+            return {
+                "kept": kept,
+                "level": inversion["level"][kept].log(),
+                "inside": inversion["filterbank"].sum(1) > 0,
+                "below": below,
+                "above": above,
+                "share": share.clamp(0, 1).float(),
+                "band_geometry": geometry.band_geometry(self.config),
+                "bin_geometry": geometry.bin_geometry(self.config),
+            }
 
     def levels(self, log_mel):
         """Of magnitudes that are flat over a band, [..., bands]."""

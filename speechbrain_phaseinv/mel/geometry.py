@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 
 from ..estimation.derivatives import gaussian_gamma
-from .config import hz_to_mel, mel_filterbank, mel_to_hz
+from .config import band_edges, hz_to_mel, mel_filterbank, mel_to_hz
 
 BAND_NUMBERS = 11
 BIN_NUMBERS = 18
@@ -25,7 +25,7 @@ def kept_bands(config):
 
 def band_centres(config):
     """Centres of these bands, in bins, [bands], float64."""
-    return _edges(config)[1:-1][kept_bands(config)] / _bin_width(config)
+    return band_edges(config)[1:-1][kept_bands(config)] / _bin_width(config)
 
 
 def band_geometry(config):
@@ -34,7 +34,7 @@ def band_geometry(config):
     Its frequency, the distance to its neighbours in bins and in Hz, how many
     bands lie below and above, and the transform.
     """
-    edges = _edges(config)[:, None]
+    edges = band_edges(config)[:, None]
     index = torch.arange(config.n_mels).double()[:, None]
     numbers = [
         *_frequency(edges[1:-1]),
@@ -52,7 +52,7 @@ def bin_geometry(config):
     Its frequency, the distance of bands there, its place between two bands,
     how far it lies outside of them, and the transform.
     """
-    width, edges = _bin_width(config), _edges(config)
+    width, edges = _bin_width(config), band_edges(config)
     hertz = torch.arange(config.stft.num_bins).double()[:, None] * width
     low, high = edges[1], edges[-2]
     mels = hz_to_mel(edges, config.scale)
@@ -82,14 +82,6 @@ def bin_geometry(config):
         _transform(config).expand(len(hertz), -1),
     ]
     return torch.cat(numbers, dim=1).float()
-
-
-def _edges(config):
-    """Where the triangles begin and end, [n_mels + 2], in Hz."""
-    ends = torch.tensor([config.f_min, config.f_max], dtype=torch.float64)
-    low, high = hz_to_mel(ends, config.scale).tolist()
-    mels = torch.linspace(low, high, config.n_mels + 2, dtype=torch.float64)
-    return mel_to_hz(mels, config.scale)
 
 
 def _bin_width(config):
