@@ -101,8 +101,8 @@ def resembles_training(config):
     seconds = stft.win_length / stft.sample_rate
     return (
         16000 <= stft.sample_rate <= 48000
-        and 0.0145 <= seconds <= 0.12
-        and 0.12 <= stft.hop_length / stft.win_length <= 0.51
+        and 0.0155 <= seconds <= 0.13
+        and 0.19 <= stft.hop_length / stft.win_length <= 0.51
         and stft.n_fft <= 2 * stft.win_length
         and 64 <= config.n_mels <= min(128, 0.65 * stft.num_bins)
         and config.f_min <= 130

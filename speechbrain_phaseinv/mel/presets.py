@@ -17,9 +17,9 @@ _SUMS = {"power": 2.0, "logarithm": None}
 # f_max; what differs from the defaults of `MelConfig`, and the transform's
 # padding. ParallelWaveGAN, TensorFlowTTS and some models of ESPnet and Coqui
 # normalise each band: their statistics go into `mean` and `deviation`. Whisper
-# drops the last frame: N samples, a multiple of 160, have N / 160 frames, which
-# give N - 160 samples back. NeMo's window is symmetric, which changes magnitudes
-# by less than .1 %.
+# drops the last frame: N samples, a multiple of 160, have N / 160 frames, and
+# N - 160 samples come back. NeMo's window is symmetric, which changes
+# magnitudes by less than .1 %.
 PRESETS = {
     "speechbrain-22050": (
         "SpeechBrain's and torchaudio's Tacotron2, FastSpeech2 for LJSpeech",

@@ -2,7 +2,6 @@
 
 import math
 import random
-from collections import Counter
 
 import numpy as np
 import soundfile
@@ -142,18 +141,18 @@ class PresetDataset(torch.utils.data.Dataset):
     names : sequence of str
         Of the conventions.
     limit : int
-        Recordings of each corpus; those at half the convention's rate or
-        more serve it.
+        Recordings of each corpus, chosen by rate as in `ConventionDataset`.
     """
 
     def __init__(self, json_file, data_root, names, limit):
         pools = recordings_by_rate(json_file, data_root)
         self.items = []
+        for pool in pools.values():
+            pool.select(limit=limit)
         for name in names:
             config = mel_preset(name)
             least = min(config.stft.sample_rate, max(pools))
             for own, pool in pools.items():
-                pool.select(limit=limit)
                 if own >= least:
                     self.items += [(config, pool, i) for i in range(len(pool))]
 
@@ -178,7 +177,7 @@ def recordings_by_rate(json_file, data_root):
         for name, entry in every.entries
     }
     pools = {}
-    for rate in sorted(Counter(rates.values())):
+    for rate in sorted(set(rates.values())):
         pools[rate] = Recordings(json_file, data_root, rate)
         pools[rate].entries = [x for x in every.entries if rates[x[0]] == rate]
     return pools
