@@ -5,8 +5,10 @@ import torch
 from conftest import CONFIG, magnitudes
 
 from speechbrain_phaseinv.estimation.features import (
+    DECAY,
     FLOOR,
     LOG_FLOOR,
+    LOWEST_BINS,
     log_magnitude,
     start_level,
 )
@@ -21,14 +23,38 @@ def masked(batch=2):
 
 
 def test_it_is_the_logarithm_but_for_level_and_floor():
-    magnitude = magnitudes().double() + 1e-3
+    magnitude = magnitudes().double()
+    magnitude = magnitude + 2 * FLOOR * magnitude.max()
     log, level = log_magnitude(magnitude)
     scale = level[:, 0]
     assert torch.equal(scale.log2(), scale.log2().round())
     torch.testing.assert_close(log, (magnitude * scale[:, None, None]).log())
     # The first sound's largest magnitude lands between one half and one.
     assert 0.5 <= magnitude[0, 0].max() * scale[0] < 1
-    torch.testing.assert_close(level[:, 1], magnitude.amax((1, 2)) * scale)
+    above = magnitude[..., magnitude.shape[-1] // LOWEST_BINS :].amax(2)
+    ages = torch.arange(above.shape[1]).flip(0).double()
+    peaks = (above * DECAY**ages).amax(1)
+    torch.testing.assert_close(level[:, 1], peaks * scale)
+
+
+def test_an_offset_does_not_raise_the_floor():
+    magnitude = magnitudes()
+    softest = 1e-3 * magnitude.max()
+    expected, _ = log_magnitude(magnitude + softest)
+    magnitude[..., 0] = 1e6 * magnitude.max()
+    found, _ = log_magnitude(magnitude + softest)
+    steps = [x[..., 2:].diff() for x in (found, expected)]
+    torch.testing.assert_close(*steps, rtol=0, atol=1e-4)
+
+
+def test_a_loud_event_is_forgotten():
+    after = magnitudes()
+    slam = 1e3 * after.max() * torch.ones_like(after[:, :3])
+    found, _ = log_magnitude(torch.cat([slam, after], dim=1))
+    expected, _ = log_magnitude(after)
+    # It was 60 dB louder than the loudest, and frames are up to 30 dB softer.
+    steps = [x[:, 100 - len(after[0]) :].diff(dim=1) for x in (found, expected)]
+    torch.testing.assert_close(*steps, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("exponent", [-90, -40, -3, 1, 3, 60, 90])
@@ -68,11 +94,11 @@ def test_no_frame_depends_on_a_later_one():
     assert torch.equal(one[:, :30], two[:, :30])
 
 
-def test_zeros_lie_at_a_floor_below_the_loudest_so_far():
+def test_zeros_lie_at_a_floor_below_a_peak_that_falls_slowly():
     x = torch.tensor([[[0.0, 0.0], [0.5, 0.0], [8.0, 0.0], [0.5, 0.0]]])
     log, _ = log_magnitude(x)
     assert (log[0, 0] == LOG_FLOOR).all()  # before any sound
-    peaks = torch.tensor([0.5, 8.0, 8.0])
+    peaks = torch.tensor([0.5, 8.0, 8.0 * DECAY])
     torch.testing.assert_close(log[0, 1:, 1], (FLOOR * peaks).log())
     assert log.min() >= LOG_FLOOR
 

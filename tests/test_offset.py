@@ -79,4 +79,4 @@ def test_pauses_beside_it_stay_as_soft_as_they_are(options, monkeypatch):
         errors.append((made - wanted).norm() / wanted.norm())
     compiled._constants.cache_clear()
     assert errors[0] < 0.3
-    assert errors[1] > 1
+    assert errors[1] > 1.5 * errors[0]

@@ -8,17 +8,18 @@ from . import compiled
 
 
 @compiled()
-def log_magnitude(magnitude, level, limits, output):
+def log_magnitude(magnitude, level, limits, first, output):
     """Log-magnitudes of [batch, time, freq], written to `output`.
 
     `level`, [batch, 2], becomes the level after them. `limits` holds the
-    relative floor, the lowest logarithm, the least exponent of a level, and
-    the largest number.
+    relative floor, the lowest logarithm, the least exponent of a level, the
+    largest number, and the peak's decay; the peak is looked for from bin
+    `first` on.
     """
     batch, time, freq = magnitude.shape
     number = type(magnitude[0, 0, 0])
     relative, lowest = number(limits[0]), number(math.exp(limits[1]))
-    largest = number(limits[3])
+    largest, decay = number(limits[3]), number(limits[4])
     for i in range(batch):
         scale, peak = level[i]
         for t in range(time):
@@ -31,8 +32,12 @@ def log_magnitude(magnitude, level, limits, output):
                 least = int(limits[2])
                 exponent = exponent if exponent > least else least
                 scale = number(math.ldexp(1.0, -exponent))
+            loudest = number(0)
+            for k in range(first, freq):
+                loudest = here[k] if here[k] > loudest else loudest
             loudest = loudest * scale
             loudest = loudest if loudest < largest else largest
+            peak *= decay
             peak = loudest if loudest > peak else peak
             floor = relative * peak
             floor = floor if floor > lowest else lowest
