@@ -138,8 +138,9 @@ def run(signals, frames, about, numbers, inversion, layers, output):
     frames : array, [batch, history + time, n_mels]
         Natural logarithms of the bands.
     about : tuple
-        Indices and levels of the bands that count, which bins lie inside, and
-        for each bin the band below it and its share of the next.
+        Indices and levels of the bands that count; which bins lie inside, and
+        which beneath the first centre; for each bin the band below it and its
+        share of the next.
     numbers : array
         The inverse of the power and of `STEP_SCALE`, `DEEPEST`, `SMALLEST`,
         `LARGEST_CORRECTION` and the number of updates.
@@ -153,7 +154,7 @@ def run(signals, frames, about, numbers, inversion, layers, output):
     output : array, [batch, time, freq]
         Written to.
     """
-    kept, level, inside, below, share = about
+    kept, level, inside, beneath, below, share = about
     first, blocks, to_bins, detail, shift, scale, tables = layers
     power, step, deepest, smallest, limit, count = numbers
     _, time, freq = output.shape
@@ -162,7 +163,7 @@ def run(signals, frames, about, numbers, inversion, layers, output):
     root = number(power)
     levels = np.empty((window, bands), output.dtype)
     x = np.empty((window, bands), output.dtype)
-    smooth, magnitude = np.empty((2, freq), output.dtype)
+    smooth, plain, logs = np.empty((3, freq), output.dtype)
     for s in range(signals[0], signals[1]):
         for t in range(time):
             for i in range(window):
@@ -172,20 +173,18 @@ def run(signals, frames, about, numbers, inversion, layers, output):
             _features(levels, number(step), x)
             y = _bands(x, first, blocks, to_bins, shift, scale)
             sums = np.exp(frames[s, t + window - 1])
-            _updates(sums, inversion, int(count), number(smallest), magnitude)
+            _updates(sums, inversion, int(count), number(smallest), plain)
             here = levels[-1]
             for k in range(freq):
                 a, b = here[below[k]], here[below[k] + 1]
                 around = a + share[k] * (b - a)
-                log = around
-                if inside[k]:
-                    most = max(magnitude[k], number(smallest))
-                    log = np.log(most) * root
+                plain[k] = np.log(max(plain[k], number(smallest))) * root
+                log = plain[k] if inside[k] else around
                 lowest = around - number(deepest)
-                magnitude[k] = log if log > lowest else lowest
+                logs[k] = log if log > lowest else lowest
                 smooth[k] = around
             _correct(
-                magnitude,
+                logs,
                 smooth,
                 y,
                 detail,
@@ -195,3 +194,6 @@ def run(signals, frames, about, numbers, inversion, layers, output):
                 number(limit),
                 output[s, t],
             )
+            for k in range(freq):
+                if beneath[k]:
+                    output[s, t, k] = np.exp(plain[k])

@@ -25,7 +25,9 @@ class GeneralMelNet(MelNet):
 
     It is called as `MelInversion` is. It is causal, no frame waits for
     another, and the level does not matter: only differences of logarithms go
-    in. Empty bands do not count.
+    in. Empty bands do not count. Bins below the first band's centre stay as
+    the updates leave them, nearly silent: what is guessed there is no better
+    than hum.
 
     Arguments
     ---------
@@ -120,6 +122,7 @@ class GeneralMelNet(MelNet):
                 "inside": inversion["filterbank"].sum(1) > 0,
                 "below": below,
                 "above": above,
+                "beneath": bins < centres[0],
                 "share": share.clamp(0, 1).float(),
                 "band_geometry": geometry.band_geometry(self.config),
                 "bin_geometry": geometry.bin_geometry(self.config),
@@ -149,7 +152,7 @@ class GeneralMelNet(MelNet):
         if self.learned is None or self.training:
             shift, scale, gate, last, offset = self.learn()
             self.learned = (
-                _numpy(self.kept, self.level, self.inside)
+                _numpy(self.kept, self.level, self.inside, self.beneath)
                 + _numpy(self.below, self.share),
                 np.array(
                     [1 / self.config.power, 1 / STEP_SCALE, DEEPEST]
@@ -177,9 +180,9 @@ class GeneralMelNet(MelNet):
         """Magnitudes from [frames, n_mels] and [frames, bands, steps]."""
         shift, scale, gate, last, offset = self.learn()
         smooth = self.spread(self.levels(log_mel), self.share)
-        inverted = self.inversion.bins(log_mel).clamp_min(SMALLEST).log()
-        inverted = inverted / self.config.power
-        inverted = torch.where(self.inside, inverted, smooth)
+        plain = self.inversion.bins(log_mel).clamp_min(SMALLEST).log()
+        plain = plain / self.config.power
+        inverted = torch.where(self.inside, plain, smooth)
         inverted = inverted.maximum(smooth - DEEPEST)
         x = torch.addcmul(shift, run(self.first, steps, trained), scale)
         for block in self.blocks:
@@ -191,7 +194,8 @@ class GeneralMelNet(MelNet):
         x = x + run(self.detail, torch.tanh(detail / STEP_SCALE), trained)
         correction = (gated(x + gate) * last).sum(-1) + offset
         limit = LARGEST_CORRECTION
-        return (inverted + correction.clamp(-limit, limit)).exp()
+        corrected = inverted + correction.clamp(-limit, limit)
+        return torch.where(self.beneath, plain, corrected).exp()
 
     def train(self, mode=True):
         """As any module; weights may change from here on."""
