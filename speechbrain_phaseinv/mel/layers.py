@@ -65,14 +65,18 @@ class MelNet(Tabulated):
         frames = torch.cat([state, log_mel], dim=1)
         return self.magnitudes(frames), frames[:, -self.history :]
 
+    def is_trained(self):
+        """Whether a gradient of the weights is wanted."""
+        return torch.is_grad_enabled() and any(
+            parameter.requires_grad for parameter in self.parameters()
+        )
+
     def magnitudes(self, frames):
         """Those of all frames but the first, which are history."""
         steps = torch.stack(self._steps(frames), dim=-1).flatten(0, 1)
         log_mel = frames[:, self.history :]
         rows = log_mel.flatten(0, 1)
-        trained = torch.is_grad_enabled() and any(
-            parameter.requires_grad for parameter in self.parameters()
-        )
+        trained = self.is_trained()
         size = len(rows) if trained else BLOCK_FRAMES
         blocks = zip(rows.split(size), steps.split(size))
         # Half precision is not enough for magnitudes that become a phase.
