@@ -4,13 +4,16 @@ Griffin-Lim.
     python benchmarks/mels.py RECORDINGS [--mels NAME ...] [--iterations 32]
 
 RECORDINGS are files or folders of speech of any rate, resampled to that of
-each convention. Both methods get the same mel spectrograms, framed as the
+each convention. All methods get the same mel spectrograms, framed as the
 convention says, and one thread; the clock counts CPU time from the mel
-spectrogram to the waveform. What is scored lies between the centres of the
-first and the last frame. The mels of the peer are sums of magnitudes, or of
-powers, for torchaudio's InverseMelScale, whose least squares get LAPACK's
-gelsd: its default fails where bands are empty. Griffin-Lim is torchaudio's,
-random phases from seed 0.
+spectrogram to the waveform. "Updates" are our phase of magnitudes found
+without training; "ours" is the vocoder as it is, with the network for any mel
+spectrogram or the one for these bands; with --general, always the former.
+
+What is scored lies between the centres of the first and the last frame. The
+mels of the peer are sums of magnitudes, or of powers, for torchaudio's
+InverseMelScale, whose least squares get LAPACK's gelsd: its default fails where
+bands are empty. Griffin-Lim is torchaudio's, random phases from seed 0.
 """
 
 # The threads have to be set before the libraries are imported.
@@ -36,6 +39,7 @@ from speechbrain_phaseinv.inference import PhaseInversionVocoder
 from speechbrain_phaseinv.mel import (
     available_mels,
     log_mel,
+    mel_front_end,
     mel_preset,
     natural_log,
 )
@@ -79,9 +83,12 @@ def peer_of(config, n_iter):
     return vocode
 
 
-def ours_of(config):
+def ours_of(config, network="auto"):
     """Our vocoder, from the first frame's centre on."""
     vocoder = PhaseInversionVocoder.from_hparams(source="mel", mel=config)
+    if network != "auto":
+        front_end = mel_front_end(config, network)
+        vocoder.mods["front_end"] = front_end.requires_grad_(False)
     first = first_centre(config)
 
     def vocode(mel):
@@ -92,11 +99,15 @@ def ours_of(config):
 
 
 @torch.inference_mode()
-def measure(name, files, n_iter):
+def measure(name, files, n_iter, network="auto"):
     """Means over the files: a row of scores and real-time factor a method."""
     config = mel_preset(name)
     rate, first = config.stft.sample_rate, first_centre(config)
-    methods = {"peer": peer_of(config, n_iter), "ours": ours_of(config)}
+    methods = {
+        "peer": peer_of(config, n_iter),
+        "updates": ours_of(config, "none"),
+        "ours": ours_of(config, network),
+    }
     found = {method: [] for method in methods}
     for i, file in enumerate(files):
         audio, own_rate, _ = read_audio(file)
@@ -126,22 +137,25 @@ def main(arguments=None):
     parser.add_argument("recordings", nargs="+")
     parser.add_argument("--mels", nargs="+", default=available_mels())
     parser.add_argument("--iterations", type=int, default=32)
+    parser.add_argument("--general", action="store_true")
     options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", "this mel spectrogram is unusual")
     torch.set_num_threads(1)
     files = recordings(options.recordings)
     peer = f"InverseMelScale, Griffin-Lim {options.iterations}"
     print(f"{len(files)} recordings: PESQ-WB, ESTOI, real-time factor\n")
-    print(f"| mel spectrogram | {peer} | ours | PESQ gained |")
-    print("|---|---|---|---|")
+    print(f"| mel spectrogram | {peer} | updates | ours | PESQ gained |")
+    print("|---|---|---|---|---|")
+    network = "general" if options.general else "auto"
+    gains = []
     for name in options.mels:
-        rows = measure(name, files, options.iterations)
-        cells = [
-            "{:.2f} {:.3f} {:.4f}".format(*rows[method])
-            for method in ("peer", "ours")
-        ]
-        gain = rows["ours"][0] - rows["peer"][0]
-        print(f"| {name} | {' | '.join(cells)} | {gain:+.2f} |", flush=True)
+        rows = measure(name, files, options.iterations, network)
+        cells = ["{:.2f} {:.3f} {:.4f}".format(*x) for x in rows.values()]
+        gains.append(rows["ours"][0] - rows["peer"][0])
+        print(
+            f"| {name} | {' | '.join(cells)} | {gains[-1]:+.2f} |", flush=True
+        )
+    print(f"| mean | | | | {sum(gains) / len(gains):+.2f} |")
     return 0
 
 

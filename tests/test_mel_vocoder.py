@@ -1,5 +1,6 @@
 """The vocoder for any mel spectrogram: of a name, or of a description."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,8 +104,7 @@ def test_sums_without_logarithm_keep_their_level_on_a_shorter_transform():
 
 def test_the_readme_names_every_convention():
     readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
-    own = "speechbrain-22050"  # the packaged vocoder of that section
-    assert all(f"{x}`" in readme for x in available_mels() if x != own)
+    assert all(f"`{x}`" in readme for x in available_mels())
 
 
 def test_a_description_serves_as_a_name_does():
@@ -131,6 +131,58 @@ def test_parameters_are_frozen_unless_they_are_to_be_tuned():
 def test_what_names_no_mel_spectrogram_is_refused(source, mel, error, message):
     with pytest.raises(error, match=message):
         PhaseInversionVocoder.from_hparams(source, mel=mel)
+
+
+# What a system gives, and what a user takes it for.
+WRONG = [
+    ("espnet-22050", "hifigan-22050"),
+    ("hifigan-22050", "espnet-22050"),
+    ("coqui-22050", "speechbrain-22050"),
+    ("speechbrain-22050", "coqui-22050"),
+    ("speecht5-16000", "speechbrain-16000"),
+    ("whisper-80", "speechbrain-16000"),
+    ("speechbrain-16000", "whisper-80"),
+    ("vocos-24000", "bigvgan-24000"),
+    ("bigvgan-24000", "vocos-24000"),
+    ("librosa-22050", "bigvgan-44100"),
+    ("bigvgan-44100", "librosa-22050"),
+    ("whisper-128", "bigvgan-44100"),
+    ("vocos-24000", "cosyvoice2-24000"),
+]
+# Their numbers are alike: only a rate or a hop that is passed tells.
+ALIKE = [
+    ("speechbrain-22050", "speechbrain-16000"),
+    ("speechbrain-16000", "hifigan-22050"),
+    ("hifigan-22050", "cosyvoice2-24000"),
+    ("nemo-22050", "nemo-44100"),
+    ("espnet-22050", "espnet-24000"),
+    ("espnet-24000", "speecht5-16000"),
+    ("bigvgan-44100-512", "bigvgan-44100"),
+]
+
+
+@pytest.mark.parametrize("true, taken", WRONG + ALIKE)
+def test_no_wrong_pairing_gives_sound_without_a_word(true, taken):
+    config = mel_preset(true)
+    stft = config.stft
+    mel = mels_of(synthetic_speech(0.7, stft.sample_rate).float(), config)
+    told = {}
+    if (true, taken) in ALIKE:
+        told = {"sample_rate": stft.sample_rate, "hop_len": stft.hop_length}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises((ValueError, UserWarning)):
+            vocoder_of(taken)(mel, **told)
+
+
+@pytest.mark.parametrize("name", ["whisper-80", "whisper-128"])
+def test_whisper_leaves_the_last_frame_out_and_nothing_else_moves(name):
+    config = mel_preset(name)
+    mel = mels_of(synthetic_speech(0.5, 16000).float(), config)
+    whole, found = (vocoder_of(name)(x) for x in (mel, mel[..., :-1]))
+    assert found.shape[2] == whole.shape[2] - 160
+    same = found.shape[2] - 3 * 160  # what the last window reaches, and a hop
+    torch.testing.assert_close(found[..., :same], whole[..., :same])
 
 
 def test_bands_of_another_convention_name_it():

@@ -12,6 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import (
 )
 
 from speechbrain_phaseinv import PhaseInversionVocoder
+from speechbrain_phaseinv.mel import GeneralMelNet, mel_preset
+from speechbrain_phaseinv.mel.front_end import resembles_training
 from speechbrain_phaseinv.pretrained import FOLDER, load_weights
 
 load_hparams = import_module("common.hparams").load_hparams
@@ -102,6 +104,57 @@ def test_other_bands_and_transforms_reach_the_vocoder(tmp_path):
     assert vocoder.hparams.stft.sample_rate == 16000
     assert vocoder.hparams.stft.window == "hamming"
     assert vocoder.hparams.mel.floor == 1e-3
+
+
+def test_a_run_on_random_conventions_ends_with_weights_for_all(tmp_path):
+    data, output = manifest(tmp_path, COUNTS), tmp_path / "general"
+    train(
+        "LJSpeech.vocoder.train_general_mel",
+        "vocoder_general.yaml",
+        data,
+        output,
+        "--number_of_epochs=1",
+        "--updates_per_epoch=2",
+        "--magnitude_updates=1",
+        "--batch_size=2",
+        "--excerpt_seconds=0.4",
+        "--presets=[vocos-24000]",
+        "--perceptual_utterances=0",
+    )
+    log = (output / "train_log.txt").read_text().splitlines()
+    assert len(log) == 1 and "nan" not in log[0]
+    network = GeneralMelNet(mel_preset("whisper-80"))
+    load_weights(network, output / "front_end.ckpt")
+    assert network.of_bin[-1].weight.any()  # zero before the training
+
+
+def test_all_conventions_that_are_drawn_count_as_trained():
+    conventions = import_module("LJSpeech.vocoder.conventions")
+    drawn = [conventions.draw_convention() for _ in range(300)]
+    assert all(resembles_training(config) for config in drawn)
+    assert {x.stft.sample_rate for x in drawn} >= {16000, 22050, 24000, 44100}
+    assert {x.power for x in drawn} == {1, 2}
+
+
+def test_excerpts_are_at_the_conventions_rate_and_of_no_lower_one(tmp_path):
+    conventions = import_module("LJSpeech.vocoder.conventions")
+    data = manifest(tmp_path, {**COUNTS, "train": 4})
+    prepare = import_module("common.prepare").prepare
+    prepare(str(data), tmp_path / "tables")
+    table = tmp_path / "tables" / "train.json"
+    pools = conventions.recordings_by_rate(table, str(tmp_path))
+    assert {rate: len(pool) for rate, pool in pools.items()} == {
+        16000: 2,
+        22050: 2,
+    }
+    dataset = conventions.ConventionDataset(table, str(tmp_path), 9, 2, 0.3)
+    for config, excerpts in dataset:
+        assert excerpts.shape == (2, round(0.3 * config.stft.sample_rate))
+        assert excerpts.isfinite().all() and excerpts.abs().amax(1).all()
+    for name, count in (("whisper-80", 4), ("vocos-24000", 2)):
+        found = conventions.PresetDataset(table, str(tmp_path), [name], 9)
+        assert len(found) == count
+        assert all(config == mel_preset(name) for config, _ in found)
 
 
 def test_the_second_step_differs_from_the_other_recipe_only_where_it_says():

@@ -14,6 +14,7 @@ def main():
     from ..config import StftConfig
     from ..estimation.network import PhaseDerivativeNet
     from ..inversion import SpectrogramInverter
+    from ..mel import GeneralMelNet, mel_preset
 
     start = time.perf_counter()
     config = StftConfig(16000, 64, hop_length=16)
@@ -22,6 +23,7 @@ def main():
     magnitude = torch.rand(1, 8, config.num_bins)
     with torch.no_grad():
         inverter(magnitude)
+        GeneralMelNet(mel_preset("whisper-80")).eval()(torch.zeros(1, 1, 80))
     inverter(magnitude.requires_grad_()).sum().backward()
     print(f"compiled in {time.perf_counter() - start:.1f} s")
 

@@ -18,14 +18,14 @@ from .ladder import fraction
 
 # A product and the sum that it goes into may become one operation: faster, and
 # more exact. Nothing else is reordered.
-_OPTIONS = {"fastmath": {"contract"}}
+OPTIONS = {"fastmath": {"contract"}}
 
 # Multiplications up to which OpenBLAS stays on the thread that calls it.
 _SMALL = 2**18
 
 
-@compiled(inner=True, **_OPTIONS)
-def _fraction(z):
+@compiled(inner=True, **OPTIONS)
+def bounded(z):
     """p and q with p / q = tanh(z), which is 1 above 4.5 or nearly so."""
     most = type(z)(4.5)
     z = most if z > most else z
@@ -33,7 +33,7 @@ def _fraction(z):
     return fraction(z, z * z)
 
 
-@compiled(inner=True, **_OPTIONS)
+@compiled(inner=True, **OPTIONS)
 def _features(frames, history, scale, x, margin):
     """Bounded steps of log-magnitude, as `PhaseDerivativeNet` has them.
 
@@ -51,19 +51,19 @@ def _features(frames, history, scale, x, margin):
                 step = frames[i, k] - frames[i - 1, k]
             else:
                 step = here[k] - here[k - 1 if k > 0 else 0]
-            p, q = _fraction(share * number(step))
+            p, q = bounded(share * number(step))
             feature[k] = (p + p) * q / (p * p + q * q)
 
 
-@compiled(inner=True, **_OPTIONS)
+@compiled(inner=True, **OPTIONS)
 def _block(weight):
     """Bins that a layer takes at a time: whole vectors, where that is few."""
     most = max(1, _SMALL // weight.size)
     return most - most % 16 if most > 16 else most
 
 
-@compiled(inner=True, **_OPTIONS)
-def _convolve(x, start, weight, dilation, factors, y):
+@compiled(inner=True, **OPTIONS)
+def convolve(x, start, weight, dilation, factors, y):
     """y[i, k] = sum of weight[i, c, j] x[c, start + j dilation + k] over c, j.
 
     Gathers the factors, a row for each term, so that BLAS can do the rest.
@@ -78,8 +78,8 @@ def _convolve(x, start, weight, dilation, factors, y):
     np.dot(weight, factors, y)
 
 
-@compiled(inner=True, **_OPTIONS)
-def _gate(y, bias, x, output, start):
+@compiled(inner=True, **OPTIONS)
+def add_gated(y, bias, x, output, start):
     """output = x + value / (1 + exp(-gate)) for y + bias = [values, gates].
 
     With t = tanh(gate / 4), the logistic function is 1/2 + t / (1 + t^2).
@@ -91,12 +91,12 @@ def _gate(y, bias, x, output, start):
         a, b = bias[c], quarter * bias[width + c]
         state, to = x[c, start:], output[c, start:]
         for k in range(y.shape[1]):
-            p, q = _fraction(quarter * gate[k] + b)
+            p, q = bounded(quarter * gate[k] + b)
             share = half + p * q / (q * q + p * p)
             to[k] = state[k] + share * (value[k] + a)
 
 
-@compiled(inner=True, **_OPTIONS)
+@compiled(inner=True, **OPTIONS)
 def _all_layers(state, channels, freq, layers, room):
     """What they make of state[0, channels, margin + freq + margin].
 
@@ -114,9 +114,9 @@ def _all_layers(state, channels, freq, layers, room):
             bins, start = min(block, freq - first), margin + first
             factors = room[0, : terms * bins].reshape(terms, bins)
             y = room[1, : height * bins].reshape(height, bins)
-            _convolve(x[:channels], start - reach, weight, dilation, factors, y)
+            convolve(x[:channels], start - reach, weight, dilation, factors, y)
             if 0 < i < last:
-                _gate(y, bias, x[:channels], output, start)
+                add_gated(y, bias, x[:channels], output, start)
                 continue
             for c in range(height):
                 row, a, to = y[c], bias[c], output[c, start:]
@@ -126,7 +126,7 @@ def _all_layers(state, channels, freq, layers, room):
     return x
 
 
-@compiled(inner=True, **_OPTIONS)
+@compiled(inner=True, **OPTIONS)
 def _add_theorem(before, here, ahead, share, slope, scale, time, frequency):
     """Add the gradient theorem's estimates, as `GradientTheorem` has them.
 
@@ -143,11 +143,11 @@ def _add_theorem(before, here, ahead, share, slope, scale, time, frequency):
         time[k] += for_time * (above - below)
     for k in range(1, freq):
         rise = ahead[k] - before[k] + ahead[k - 1] - before[k - 1]
-        p, q = _fraction(to_turns * rise)
+        p, q = bounded(to_turns * rise)
         frequency[k] += for_frequency * ((p + p) * q / (p * p + q * q))
 
 
-@compiled(**_OPTIONS)
+@compiled(**OPTIONS)
 def run(
     signals, frames, net, about, step_scale, theorem, prior, layers, output
 ):

@@ -3,7 +3,9 @@
 - `config`: `MelConfig`, the filterbank, `log_mel` and its inverse;
 - `presets`: the conventions of known systems by name;
 - `inversion`: `MelInversion`, magnitudes without training;
-- `network`: `MelInversionNet`, a small network that improves them;
+- `general`: `GeneralMelNet`, a small network that improves them for any
+  convention, by its `geometry`;
+- `network`: `MelInversionNet`, one that is trained for one convention;
 - `front_end`: which of them a convention gets.
 """
 
@@ -16,11 +18,13 @@ from .config import (
     natural_log,
 )
 from .front_end import mel_front_end
+from .general import GeneralMelNet
 from .inversion import MelInversion, through_mel
 from .network import MelInversionNet
 from .presets import available_mels, mel_preset
 
 __all__ = [
+    "GeneralMelNet",
     "MelConfig",
     "MelInversion",
     "MelInversionNet",

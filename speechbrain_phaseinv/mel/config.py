@@ -155,13 +155,8 @@ def mel_filterbank(config):
     >>> mel_filterbank(MelConfig(StftConfig(22050, 1024))).shape
     torch.Size([513, 80])
     """
-    stft, scale = config.stft, config.scale
-    double = {"dtype": torch.float64, "device": "cpu"}
-    ends = torch.tensor([config.f_min, config.f_max], **double)
-    low, high = hz_to_mel(ends, scale).tolist()
-    steps = torch.linspace(low, high, config.n_mels + 2, **double)
-    edges = mel_to_hz(steps, scale)
-    bins = torch.arange(stft.num_bins, **double)
+    stft, edges = config.stft, band_edges(config)
+    bins = torch.arange(stft.num_bins, dtype=torch.float64, device="cpu")
     hertz = (bins * stft.sample_rate / stft.n_fft).unsqueeze(1)
     rising = (hertz - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - hertz) / (edges[2:] - edges[1:-1])
@@ -169,6 +164,15 @@ def mel_filterbank(config):
     if config.norm == "slaney":
         triangles = triangles * 2 / (edges[2:] - edges[:-2])
     return triangles.float()
+
+
+def band_edges(config):
+    """Where bands begin, are centred and end, [n_mels + 2], float64, in Hz."""
+    double = {"dtype": torch.float64, "device": "cpu"}
+    ends = torch.tensor([config.f_min, config.f_max], **double)
+    low, high = hz_to_mel(ends, config.scale).tolist()
+    mels = torch.linspace(low, high, config.n_mels + 2, **double)
+    return mel_to_hz(mels, config.scale)
 
 
 def hz_to_mel(hertz, scale="slaney"):

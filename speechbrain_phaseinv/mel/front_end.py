@@ -8,10 +8,13 @@ import torch
 from ..config import StftConfig
 from ..pretrained import FOLDER, find_pretrained, load_weights
 from .config import NEPERS, MelConfig, mel_filterbank
+from .general import GeneralMelNet
 from .inversion import MelInversion
 from .network import MelInversionNet
 
-# The bands that the packaged network is trained on.
+NETWORKS = ("auto", "general", "none")
+# The network for any mel spectrogram, and the one for these bands.
+GENERAL_WEIGHTS = FOLDER / "mel-general" / "front_end.ckpt"
 TRAINED = MelConfig(StftConfig(22050, n_fft=1024, hop_length=256))
 WEIGHTS = FOLDER / "mel80-22050" / "front_end.ckpt"
 # A window that is padded more is inverted on a transform of its own length: by
@@ -20,30 +23,35 @@ MOST_PADDED = 1.6
 TRAINED_UPDATES = 4  # trained with ten; as good, on validation recordings
 
 
-def mel_front_end(config, n_iter=10):
+def mel_front_end(config, network="auto", n_iter=10):
     """What turns a mel spectrogram into magnitudes that can be inverted.
 
-    The packaged network where the bands are those of its training, whatever
-    stands for them; multiplicative updates for all others. Where the window
-    is much shorter than the transform, the magnitudes are those of a shorter
+    The packaged network for its bands, whatever stands for them; the general
+    network for others like those of its training, see `resembles_training`;
+    multiplicative updates alone for the rest. Where the window is much
+    shorter than the transform, the magnitudes are those of a shorter
     transform with the same window: ``front_end.config.stft`` says which.
 
     Arguments
     ---------
     config : MelConfig
         The convention.
+    network : str
+        "auto", as above; "general", that network for any convention; "none",
+        the updates alone.
     n_iter : int
         Updates, where there is no network.
 
     Returns
     -------
     front_end : torch.nn.Module
-        `MelInversionNet` or `MelInversion`, in evaluation mode.
+        `MelInversionNet`, `GeneralMelNet` or `MelInversion`, in evaluation
+        mode.
 
     Raises
     ------
-    TypeError
-        If `config` is no `MelConfig`.
+    TypeError, ValueError
+        If `config` is no `MelConfig`, or `network` none of the three.
 
     Example
     -------
@@ -55,12 +63,52 @@ def mel_front_end(config, n_iter=10):
     """
     if not isinstance(config, MelConfig):
         raise TypeError(f"expected a MelConfig, got {config!r}.")
-    if _bands(config) == _bands(TRAINED):
-        with torch.device("cpu"):
+    if network not in NETWORKS:
+        raise ValueError(
+            f"network must be one of {', '.join(NETWORKS)}, got {network!r}."
+        )
+    with torch.device("cpu"):
+        if network == "auto" and _bands(config) == _bands(TRAINED):
             front_end = MelInversionNet(config, n_iter=TRAINED_UPDATES)
-        load_weights(front_end, WEIGHTS)
-        return front_end.to(torch.get_default_device()).eval()
-    return MelInversion(_served(config), n_iter).eval()
+            load_weights(front_end, WEIGHTS)
+        elif network == "general" or (
+            network == "auto" and resembles_training(config)
+        ):
+            front_end = GeneralMelNet(_served(config))
+            load_weights(front_end, GENERAL_WEIGHTS)
+        else:
+            front_end = MelInversion(_served(config), n_iter)
+    return front_end.to(torch.get_default_device()).eval()
+
+
+def resembles_training(config):
+    """Whether the general network is trained on conventions like this one.
+
+    Arguments
+    ---------
+    config : MelConfig
+        The convention.
+
+    Example
+    -------
+    >>> from speechbrain_phaseinv.mel import mel_preset
+    >>> resembles_training(mel_preset("vocos-24000"))
+    True
+    >>> resembles_training(MelConfig(StftConfig(8000, 256), 40, f_max=4000))
+    False
+    """
+    stft = config.stft
+    seconds = stft.win_length / stft.sample_rate
+    return (
+        16000 <= stft.sample_rate <= 48000
+        and 0.0155 <= seconds <= 0.13
+        and 0.19 <= stft.hop_length / stft.win_length <= 0.51
+        and stft.n_fft <= 2 * stft.win_length
+        and 64 <= config.n_mels <= min(128, 0.65 * stft.num_bins)
+        and config.f_min <= 130
+        and config.f_max >= 6500
+        and config.power in (1, 2)
+    )
 
 
 def _bands(config):

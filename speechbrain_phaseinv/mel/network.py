@@ -12,17 +12,12 @@ import torch
 
 from ..checks import check_integer
 from ..estimation.network import STEP_SCALE, GatedBlock
-from .config import SMALLEST, mel_filterbank, natural_log
-from .inversion import MelInversion, Tabulated
-
-# A correction beyond this, in nepers, is a mistake.
-LARGEST_CORRECTION = 10.0
-
-# Frames that go through the layers together when no gradient is wanted.
-BLOCK_FRAMES = 16
+from .config import SMALLEST, mel_filterbank
+from .inversion import MelInversion
+from .layers import LARGEST_CORRECTION, MelNet, gated, run
 
 
-class MelInversionNet(Tabulated):
+class MelInversionNet(MelNet):
     """Magnitudes from log-mels: `MelInversion`, corrected by a network.
 
     It is called as `MelInversion` is. It is causal, no frame waits for
@@ -57,8 +52,6 @@ class MelInversionNet(Tabulated):
     >>> sum(p.numel() for p in net.parameters()) <= 30000
     True
     """
-
-    lookahead = 0
 
     def __init__(
         self,
@@ -149,107 +142,20 @@ class MelInversionNet(Tabulated):
                 f"{state.tolist()}, not {own.tolist()}."
             )
 
-    def forward(self, log_mel, state=None):
-        """Magnitudes of the next frames.
-
-        Arguments
-        ---------
-        log_mel : torch.Tensor, [batch, time, n_mels]
-            In the convention of the description.
-        state : torch.Tensor, [batch, history, n_mels], optional
-            What the previous call returned; None at the stream's start,
-            before which the first frame is repeated.
-
-        Returns
-        -------
-        magnitude : torch.Tensor, [batch, time, freq]
-        state : torch.Tensor, [batch, history, n_mels]
-            The last frames.
-        """
-        log_mel = natural_log(log_mel, self.config).to(self.band)
-        if log_mel.shape[1] == 0:
-            shape = (*log_mel.shape[:2], self.config.stft.num_bins)
-            return log_mel.new_zeros(shape), state
-        if state is None:
-            state = log_mel[:, :1].repeat(1, self.history, 1)
-        frames = torch.cat([state, log_mel], dim=1)
-        steps = torch.stack(self._steps(frames), dim=-1).flatten(0, 1)
-        rows = log_mel.flatten(0, 1)
-        # How a convolution rounds depends on how many frames go through it
-        # together; the rows of a matrix product are independent. So the
-        # layers are products where no gradient is needed, and a stream gives
-        # the bits of the offline call.
-        trained = torch.is_grad_enabled() and any(
-            parameter.requires_grad for parameter in self.parameters()
-        )
-        size = len(rows) if trained else BLOCK_FRAMES
-        blocks = zip(rows.split(size), steps.split(size))
-        # Half precision is not enough for magnitudes that become a phase.
-        with torch.autocast(log_mel.device.type, enabled=False):
-            magnitude = torch.cat([self._correct(*x, trained) for x in blocks])
-        magnitude = magnitude.unflatten(0, log_mel.shape[:2])
-        return magnitude, frames[:, -self.history :]
-
-    def _steps(self, frames):
-        """Bounded steps of log-mels, [batch, time, n_mels] each."""
-        here = frames[:, self.history :]
-        slope = torch.nn.functional.pad(here.diff(dim=2), (1, 0))
-        rise = torch.tanh(frames.diff(dim=1) / STEP_SCALE)
-        time = here.shape[1]
-        rises = [rise[:, i : i + time] for i in range(self.history)]
-        return [torch.tanh(slope / STEP_SCALE), *rises]
-
-    def _correct(self, log_mel, steps, trained):
+    def correct(self, log_mel, steps, trained):
         """Magnitudes from [frames, n_mels] and [frames, n_mels, steps]."""
-
-        def run(layer, x):
-            if trained:
-                x = x.permute(2, 0, 1).unsqueeze(0)
-                return layer(x).squeeze(0).permute(1, 2, 0)
-            return _as_products(layer, x)
-
         level = log_mel + self.inversion.level.log()
-        smooth = self._spread(level, self.share)
+        smooth = self.spread(level, self.share)
         inverted = self.inversion.bins(log_mel).clamp_min(SMALLEST).log()
         inverted = torch.where(self.inside, inverted, smooth)
-        x = run(self.first, steps) + self.band.T
+        x = run(self.first, steps, trained) + self.band.T
         for block in self.blocks:
-            x = run(block, x)
-        x = run(self.to_bins, x)
-        x = self._spread(x, self.share.unsqueeze(-1))
+            x = run(block, x, trained)
+        x = run(self.to_bins, x, trained)
+        x = self.spread(x, self.share.unsqueeze(-1))
         slope = torch.nn.functional.pad(inverted.diff(dim=1), (1, 0))
         detail = torch.stack([slope, inverted - smooth], dim=-1)
-        x = x + run(self.detail, torch.tanh(detail / STEP_SCALE))
-        value, gate = x.chunk(2, dim=-1)
-        x = value * _logistic(gate)
-        correction = (x * self.last).sum(-1) + self.bin
+        x = x + run(self.detail, torch.tanh(detail / STEP_SCALE), trained)
+        correction = (gated(x) * self.last).sum(-1) + self.bin
         limit = LARGEST_CORRECTION
         return (inverted + correction.clamp(-limit, limit)).exp()
-
-    def _spread(self, bands, share):
-        """Interpolate over the bins, from [frames, n_mels, ...]."""
-        below = bands.index_select(1, self.below)
-        return below.lerp(bands.index_select(1, self.above), share)
-
-
-def _as_products(layer, x):
-    """A flat convolution or gated block on [frames, freq, channels]."""
-    if isinstance(layer, GatedBlock):
-        value, gate = _as_products(layer.conv, x).chunk(2, dim=-1)
-        return torch.addcmul(x, value, _logistic(gate))
-    kernel, reach = layer.kernel_size[1], layer.padding[1]
-    frames, freq, channels = x.shape
-    if kernel > 1:
-        x = torch.nn.functional.pad(x, (0, 0, reach, reach)).as_strided(
-            (frames, freq, kernel, channels),
-            ((freq + 2 * reach) * channels, channels, channels, 1),
-        )
-    rows = x.reshape(frames * freq, kernel * channels)
-    weight = layer.weight.permute(3, 1, 0, 2).flatten(2).flatten(0, 1)
-    return torch.addmm(layer.bias, rows, weight).unflatten(0, (frames, freq))
-
-
-def _logistic(x):
-    """The logistic function; unlike sigmoid's, the rounding of tanh is the
-    same in the middle of an array and at its end."""
-    return 0.5 + 0.5 * torch.tanh(0.5 * x)

@@ -17,8 +17,9 @@ _SUMS = {"power": 2.0, "logarithm": None}
 # f_max; what differs from the defaults of `MelConfig`, and the transform's
 # padding. ParallelWaveGAN, TensorFlowTTS and some models of ESPnet and Coqui
 # normalise each band: their statistics go into `mean` and `deviation`. Whisper
-# drops the last frame. NeMo's window is symmetric, which changes magnitudes by
-# less than .1 %.
+# drops the last frame: N samples, a multiple of 160, have N / 160 frames, and
+# N - 160 samples come back. NeMo's window is symmetric, which changes
+# magnitudes by less than .1 %.
 PRESETS = {
     "speechbrain-22050": (
         "SpeechBrain's and torchaudio's Tacotron2, FastSpeech2 for LJSpeech",
@@ -33,7 +34,7 @@ PRESETS = {
         {},
     ),
     "hifigan-22050": (
-        "HiFi-GAN, Tacotron2 with WaveGlow, Matcha-TTS",
+        "HiFi-GAN, Tacotron2 with WaveGlow, Matcha-TTS, CosyVoice 1",
         (22050, 1024, 1024, 256),
         (80, 0, 8000),
         _SAME,
@@ -76,11 +77,23 @@ PRESETS = {
         (128, 0, 22050),
         _SAME,
     ),
+    "bigvgan-44100-512": (
+        "BigVGAN with 128 bands and hops of 512",
+        (44100, 2048, 2048, 512),
+        (128, 0, 22050),
+        _SAME,
+    ),
     "cosyvoice2-24000": (
         "CosyVoice 2",
         (24000, 1920, 1920, 480),
         (80, 0, 8000),
         _SAME,
+    ),
+    "nemo-22050": (
+        "NeMo's FastPitch at 22.05 kHz",
+        (22050, 1024, 1024, 256),
+        (80, 0, 8000),
+        {"add_floor": True},
     ),
     "nemo-44100": (
         "NeMo's FastPitch at 44.1 kHz",
