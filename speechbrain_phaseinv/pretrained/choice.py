@@ -1,10 +1,13 @@
 """Which estimator serves a transform: packaged weights, or the theorem."""
 
 import warnings
+from dataclasses import replace
 
 from ..config import StftConfig
 from ..estimation.derivatives import gaussian_gamma
+from ..estimation.enhancement import EnhancementNet
 from ..estimation.gradient_theorem import GradientTheorem
+from ..estimation.network import PhaseDerivativeNet
 from .storage import (
     FOLDER,
     available_pretrained,
@@ -65,18 +68,84 @@ def choose_estimator(choice, config, lookahead=1, paired=False):
                 f"{', '.join(available_pretrained()) or 'none'}. "
                 "estimator='gradient' works for any transform."
             )
-        window = config.window
-        if not isinstance(window, str):  # of hundreds of numbers
-            window = "own"
         warnings.warn(
-            f"no packaged weights fit n_fft {config.n_fft}, win_length "
-            f"{config.win_length}, hop_length {config.hop_length}, window "
-            f"{window}, lookahead {lookahead}, paired {paired}: the "
-            f"gradient theorem stands in, of lower quality. {SERVED}. With "
+            f"no packaged weights fit {_shown(config)}, lookahead "
+            f"{lookahead}, paired {paired}: the gradient theorem stands in, of "
+            f"lower quality. {SERVED}. With "
             "estimator='gradient' nothing is said.",
             stacklevel=3,
         )
     return "gradient theorem", GradientTheorem(config, lookahead)
+
+
+def choose_enhancement(choice, config, lookahead=1):
+    """The packaged `EnhancementNet` for a transform.
+
+    Arguments
+    ---------
+    choice : str
+        "learnt" or "auto": see `Resynthesizer`.
+    config : StftConfig
+        The transform of the enhanced magnitudes.
+    lookahead : int
+        The weights need 1.
+
+    Returns
+    -------
+    network : EnhancementNet or None
+        None, with "auto", where no weights fit; a warning says so.
+
+    Raises
+    ------
+    ValueError
+        With "learnt", where no weights fit.
+
+    Example
+    -------
+    >>> config = StftConfig(16000, n_fft=512, hop_length=128)
+    >>> choose_enhancement("auto", config).hyperparameters["channels"]
+    16
+    """
+    packaged = list(_packaged(EnhancementNet))
+    for name, trained, _ in packaged:
+        if lookahead and _enhances(trained, config):
+            return load_pretrained(name, config)
+    message = (
+        f"no packaged phase network for enhancement fits {_shown(config)}, "
+        f"lookahead {lookahead}. There are weights, with one frame of "
+        f"look-ahead, for {'; '.join(_shown(x) for _, x, _ in packaged)}."
+    )
+    if choice == "learnt":
+        raise ValueError(message)
+    warnings.warn(
+        f"{message} The noisy phase stands in. With phase='noisy' nothing is "
+        "said.",
+        stacklevel=4,
+    )
+    return None
+
+
+def _enhances(trained, config):
+    """Whether an enhancer's transform is the one that was measured."""
+    return replace(config, padding="center") == trained
+
+
+def _packaged(kind):
+    """Name, transform and description of all packaged networks of a kind."""
+    for name in available_pretrained(kind.__name__):
+        found = read_hyperparameters(FOLDER / name)
+        yield name, StftConfig(**found["stft"]), found["network"]
+
+
+def _shown(config):
+    """A transform for a message."""
+    window = config.window
+    if not isinstance(window, str):  # of hundreds of numbers
+        window = "own"
+    return (
+        f"n_fft {config.n_fft}, win_length {config.win_length}, hop_length "
+        f"{config.hop_length}, window {window}"
+    )
 
 
 def find_pretrained(config, lookahead=1, paired=False):
@@ -110,10 +179,7 @@ def find_pretrained(config, lookahead=1, paired=False):
     None
     """
     fitting = []
-    for name in available_pretrained():
-        hyperparameters = read_hyperparameters(FOLDER / name)
-        network = hyperparameters["network"]
-        trained = StftConfig(**hyperparameters["stft"])
+    for name, trained, network in _packaged(PhaseDerivativeNet):
         # Without look-ahead: with 75 % overlap, or 60 % and the very shape.
         overlaps = 4 * trained.hop_length <= trained.win_length
         if _shape(trained) == _shape(config):

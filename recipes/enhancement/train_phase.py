@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+"""Recipe to train the phase network of `Resynthesizer`.
+
+    python train_phase.py ../../hparams/enhancement_phase.yaml \
+        --data_folder SPEECH --noise_folder NOISE
+
+Mixtures are masked, well and badly, and the network learns through the
+inverter: the waveform that comes out is compared with the clean one. With the
+ONNX files of published enhancers (see enhancers.py) they are among the
+maskers: `--dtln FILE --gtcrn FILE --nsnet2 FILE`.
+
+Start reading at the bottom.
+"""
+
+# ruff: noqa: E402
+import sys
+from functools import cached_property
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import speechbrain as sb
+import torch
+from common.training import MuonBrain, experiment, fit
+from enhancement.maskers import MaskedExcerpts, magnitude, make_mixtures
+from enhancement.mixing import MORE_KINDS
+from enhancement.train import prepare_all, recordings
+from speechbrain.utils.distributed import run_on_main
+
+from speechbrain_phaseinv import SpectrogramInverter, analysis, synthesis
+from speechbrain_phaseinv.estimation.enhancement import EnhancementNet
+from speechbrain_phaseinv.estimation.network import PhaseDerivativeNet
+from speechbrain_phaseinv.losses import critical_band_density
+from speechbrain_phaseinv.noisy_phase import (
+    direction,
+    invert_towards,
+    observe,
+)
+from speechbrain_phaseinv.pretrained import load_pretrained, save_pretrained
+
+
+class EnhancementBrain(MuonBrain):
+    """Trains an `EnhancementNet` on `MaskedExcerpts`."""
+
+    def compute_forward(self, batch, stage):
+        """The waveforms that come out, and those with the noisy phase."""
+        batch = [x.to(self.device) for x in batch]
+        inverter = self.inverters[self.optimizer_step % len(self.inverters)]
+        config, noisy = inverter.config, batch[1]
+        with torch.autocast(noisy.device.type, enabled=False):
+            size = magnitude(*batch, config)
+            stft = analysis(noisy, config)
+            known = observe(inverter, stft, size)
+            samples = noisy.shape[1]
+            waveform = invert_towards(inverter, size, *known, samples)
+            reference = synthesis(size * direction(stft), config, samples)
+            return waveform, reference
+
+    def compute_objectives(self, predictions, batch, stage):
+        """Distance to the clean waveforms; more where it does harm.
+
+        The distance of the noisy phase's waveform is what it must not exceed.
+        """
+        clean = batch[0].to(self.device)
+        if stage != sb.Stage.TRAIN:
+            self.evaluate_waveform(predictions[0], clean, self.stft, stage)
+        total = 0
+        for target, *pair in zip(clean, *predictions):
+            made, noisy = (self.distance(x[None], target[None]) for x in pair)
+            harm = (made - noisy).clamp_min(0)
+            total = total + made + self.hparams.harm_weight * harm
+        return total / len(clean)
+
+    def distance(self, waveform, clean):
+        """Of magnitudes and of compressed spectra, at all resolutions."""
+        margin = self.hparams.edge_frames * self.stft.hop_length
+        level = clean.square().mean(1).sqrt()
+        total = 0
+        for config in self.hparams.resolutions:
+            loss = self.hparams.magnitude_loss(
+                waveform, clean, config, level, margin=margin
+            )
+            total = total + self.hparams.convergence_weight * loss.convergence
+            total = total + self.hparams.compressed_weight * loss.compressed
+            loss = complex_loss(waveform, clean, config, level, margin)
+            total = total + self.hparams.complex_weight * loss
+        return total / len(self.hparams.resolutions)
+
+    @staticmethod
+    def is_matrix(name, parameter):
+        """All matrices but the last layer's, whose rows differ in scale."""
+        return parameter.dim() > 1 and "last" not in name.split(".")
+
+    @cached_property
+    def inverters(self):
+        """One for each transform, by turns; all share the same layers."""
+        return [
+            SpectrogramInverter(x, estimator=sharing(self.hparams.network, x))
+            for x in self.hparams.transforms
+        ]
+
+    @property
+    def stft(self):
+        """In which edges and spectral convergence are measured."""
+        return self.hparams.stft
+
+
+def complex_loss(waveform, target, config, level, margin, power=0.3):
+    """Mean distance of compressed spectra, phases included, in their mean."""
+    scale = (level.clamp_min(1e-8) * config.win_length**0.5)[:, None, None]
+    margin = -(-margin // config.hop_length)
+    spectra = []
+    for x in (waveform, target):
+        stft = torch.view_as_real(analysis(x, config) / scale)
+        size = (stft.square().sum(-1, keepdim=True) + 1e-8).sqrt()
+        stft = stft * size ** (power - 1)
+        spectra.append(stft[:, margin : stft.shape[1] - margin])
+    made, wanted = spectra
+    weight = critical_band_density(config).to(made)
+    error = (made - wanted).square().sum(-1).add(1e-8).sqrt()
+    size = wanted.square().sum(-1).sqrt()
+    return (weight * error).mean() / (weight * size).mean()
+
+
+def sharing(network, config):
+    """The same network for another transform."""
+    other = EnhancementNet(config, **network.hyperparameters)
+    for name in ("first", "blocks", "last", "prior_scale"):
+        setattr(other, name, getattr(network, name))
+    return other
+
+
+def warm_start(network, source):
+    """Take over the layers of other weights, as far as their shapes allow."""
+    trained = load_pretrained(source)
+    own, other = network.state_dict(), trained.state_dict()
+    if isinstance(trained, PhaseDerivativeNet):
+        # Whose confidence is not relative to the theorem's.
+        other["last.bias"][3] -= trained.theorems[0].confidence
+    for name in own.keys() & other.keys():
+        mine, theirs = own[name], other[name]
+        if "blocks" in name:  # values, then gates
+            mine, theirs = (x.unflatten(0, (2, -1)) for x in (mine, theirs))
+        shapes = zip(mine.shape, theirs.shape)
+        common = tuple(slice(min(sizes)) for sizes in shapes)
+        if "last" in name:  # others may not know of the noisy phase
+            common = slice(len(theirs) if len(theirs) == 5 else 4), *common[1:]
+        mine[common] = theirs[common]
+    network.load_state_dict(own)
+
+
+def mixtures(hparams):
+    """Mixtures of each split; made once, and kept beside the checkpoints."""
+    enhancers = {
+        name: hparams[name]
+        for name in ("dtln", "gtcrn", "nsnet2")
+        if hparams[name] is not None
+    }
+    for split, seed in (("train", 0), ("valid", 1)):
+        path = Path(hparams["mixture_folder"], f"{split}_mixtures.pt")
+        if not path.is_file():
+            speech, noise = recordings(hparams, split, MORE_KINDS)
+            made = make_mixtures(
+                speech,
+                noise,
+                hparams[f"{split}_mixtures"],
+                hparams["mixture_seconds"],
+                enhancers,
+                (hparams["lowest_snr"], hparams["highest_snr"]),
+                seed,
+            )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(made, path)
+        yield torch.load(path)
+
+
+def datasets(hparams):
+    """Excerpts for training, and longer ones, always the same, to choose."""
+    frames = hparams["excerpt_frames"]
+    train, valid = mixtures(hparams)
+    return (
+        MaskedExcerpts(train, frames, hparams["repeats"]),
+        MaskedExcerpts(valid, 4 * frames, fixed=True),
+    )
+
+
+def main(argv=None):
+    """Train and export, as the options say."""
+    argv = sys.argv[1:] if argv is None else argv
+    with experiment(argv, __file__, prepare_all) as (hparams, run_opts):
+        train, valid = datasets(hparams)
+        if hparams["warm_start"] is not None:
+            warm_start(hparams["network"], hparams["warm_start"])
+        brain = EnhancementBrain(
+            modules=hparams["modules"],
+            hparams=hparams,
+            run_opts=run_opts,
+            checkpointer=hparams["checkpointer"],
+        )
+    fit(brain, train, valid, valid)
+    run_on_main(
+        save_pretrained,
+        kwargs={
+            "network": hparams["network"],
+            "folder": Path(hparams["output_folder"], "pretrained"),
+        },
+    )
+
+
+if __name__ == "__main__":
+    torch.set_flush_denormal(True)  # see spectrogram_inversion/train.py
+    main()
