@@ -30,7 +30,7 @@ from speechbrain.utils.distributed import run_on_main
 from speechbrain_phaseinv import SpectrogramInverter, analysis, synthesis
 from speechbrain_phaseinv.estimation.enhancement import EnhancementNet
 from speechbrain_phaseinv.estimation.network import PhaseDerivativeNet
-from speechbrain_phaseinv.losses import critical_band_density
+from speechbrain_phaseinv.losses import NEGLIGIBLE, critical_band_density
 from speechbrain_phaseinv.noisy_phase import (
     direction,
     invert_towards,
@@ -64,26 +64,22 @@ class EnhancementBrain(MuonBrain):
         clean = batch[0].to(self.device)
         if stage != sb.Stage.TRAIN:
             self.evaluate_waveform(predictions[0], clean, self.stft, stage)
-        total = 0
-        for target, *pair in zip(clean, *predictions):
-            made, noisy = (self.distance(x[None], target[None]) for x in pair)
-            harm = (made - noisy).clamp_min(0)
-            total = total + made + self.hparams.harm_weight * harm
-        return total / len(clean)
+        made = self.distance(predictions[0], clean)
+        with torch.no_grad():
+            noisy = self.distance(predictions[1], clean)
+        harm = (made - noisy).clamp_min(0)
+        return (made + self.hparams.harm_weight * harm).mean()
 
     def distance(self, waveform, clean):
-        """Of magnitudes and of compressed spectra, at all resolutions."""
+        """Of each waveform from the clean one, at all resolutions, [batch]."""
+        level = clean.square().mean(1).sqrt().clamp_min(1e-8)
         margin = self.hparams.edge_frames * self.stft.hop_length
-        level = clean.square().mean(1).sqrt()
         total = 0
         for config in self.hparams.resolutions:
-            loss = self.hparams.magnitude_loss(
-                waveform, clean, config, level, margin=margin
-            )
-            total = total + self.hparams.convergence_weight * loss.convergence
-            total = total + self.hparams.compressed_weight * loss.compressed
-            loss = complex_loss(waveform, clean, config, level, margin)
-            total = total + self.hparams.complex_weight * loss
+            losses = spectral_distances(waveform, clean, config, level, margin)
+            total = total + self.hparams.convergence_weight * losses[0]
+            total = total + self.hparams.compressed_weight * losses[1]
+            total = total + self.hparams.complex_weight * losses[2]
         return total / len(self.hparams.resolutions)
 
     @staticmethod
@@ -105,21 +101,47 @@ class EnhancementBrain(MuonBrain):
         return self.hparams.stft
 
 
-def complex_loss(waveform, target, config, level, margin, power=0.3):
-    """Mean distance of compressed spectra, phases included, in their mean."""
-    scale = (level.clamp_min(1e-8) * config.win_length**0.5)[:, None, None]
+def spectral_distances(waveform, clean, config, level, margin, power=0.3):
+    """How far spectra are from those of the clean speech, [batch] each.
+
+    Arguments
+    ---------
+    waveform, clean : torch.Tensor, [batch, samples]
+    config : StftConfig
+        In which they are compared; bins weigh as critical bands do.
+    level : torch.Tensor, [batch]
+        Errors 25 dB below it do not count in the first distance.
+    margin : int
+        Samples to leave out at both ends.
+    power : float
+        Compression of the magnitudes.
+
+    Returns
+    -------
+    convergence, compressed, complex : torch.Tensor, [batch]
+        Logarithm of the magnitudes' error; mean error of the compressed
+        magnitudes, and of the compressed spectra, phases included, relative
+        to their mean.
+    """
+    density = critical_band_density(config).to(waveform)
+    scale = level * config.window_tensor().square().sum().sqrt()
     margin = -(-margin // config.hop_length)
-    spectra = []
-    for x in (waveform, target):
-        stft = torch.view_as_real(analysis(x, config) / scale)
-        size = (stft.square().sum(-1, keepdim=True) + 1e-8).sqrt()
-        stft = stft * size ** (power - 1)
-        spectra.append(stft[:, margin : stft.shape[1] - margin])
-    made, wanted = spectra
-    weight = critical_band_density(config).to(made)
-    error = (made - wanted).square().sum(-1).add(1e-8).sqrt()
-    size = wanted.square().sum(-1).sqrt()
-    return (weight * error).mean() / (weight * size).mean()
+    pairs = []
+    for x in (waveform, clean):
+        stft = analysis(x, config) / scale[:, None, None]
+        stft = torch.view_as_real(stft[:, margin : stft.shape[1] - margin])
+        size = (stft.square().sum(-1) + 1e-8).sqrt()
+        small = size**power
+        pairs.append((size, small, stft * (small / size).unsqueeze(-1)))
+    (size, small, spectrum), (other, wanted, target) = pairs
+    error = (density.sqrt() * (size - other).square()).mean((1, 2))
+    turned = (spectrum - target).square().sum(-1).add(1e-8).sqrt()
+    mean = (density * wanted).mean((1, 2))
+    return (
+        (error + NEGLIGIBLE).log() / 2,
+        (density * (small - wanted).abs()).mean((1, 2)) / mean,
+        (density * turned).mean((1, 2)) / mean,
+    )
 
 
 def sharing(network, config):

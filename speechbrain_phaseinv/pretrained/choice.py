@@ -5,9 +5,7 @@ from dataclasses import replace
 
 from ..config import StftConfig
 from ..estimation.derivatives import gaussian_gamma
-from ..estimation.enhancement import EnhancementNet
 from ..estimation.gradient_theorem import GradientTheorem
-from ..estimation.network import PhaseDerivativeNet
 from .storage import (
     FOLDER,
     available_pretrained,
@@ -106,14 +104,18 @@ def choose_enhancement(choice, config, lookahead=1):
     >>> choose_enhancement("auto", config).hyperparameters["channels"]
     16
     """
-    packaged = list(_packaged(EnhancementNet))
-    for name, trained, _ in packaged:
-        if lookahead and _enhances(trained, config):
-            return load_pretrained(name, config)
+    served = []
+    for name in available_pretrained("EnhancementNet"):
+        for stft in read_hyperparameters(FOLDER / name)["serves"]:
+            served.append(StftConfig(**stft))
+            # What surrounds a recording does not matter.
+            if lookahead and served[-1] == replace(config, padding="center"):
+                return load_pretrained(name, config)
     message = (
         f"no packaged phase network for enhancement fits {_shown(config)}, "
-        f"lookahead {lookahead}. There are weights, with one frame of "
-        f"look-ahead, for {'; '.join(_shown(x) for _, x, _ in packaged)}."
+        f"sample_rate {config.sample_rate}, lookahead {lookahead}. There are "
+        "weights at 16 kHz, with one frame of look-ahead, for "
+        f"{'; '.join(map(_shown, served))}."
     )
     if choice == "learnt":
         raise ValueError(message)
@@ -123,18 +125,6 @@ def choose_enhancement(choice, config, lookahead=1):
         stacklevel=4,
     )
     return None
-
-
-def _enhances(trained, config):
-    """Whether an enhancer's transform is the one that was measured."""
-    return replace(config, padding="center") == trained
-
-
-def _packaged(kind):
-    """Name, transform and description of all packaged networks of a kind."""
-    for name in available_pretrained(kind.__name__):
-        found = read_hyperparameters(FOLDER / name)
-        yield name, StftConfig(**found["stft"]), found["network"]
 
 
 def _shown(config):
@@ -179,7 +169,10 @@ def find_pretrained(config, lookahead=1, paired=False):
     None
     """
     fitting = []
-    for name, trained, network in _packaged(PhaseDerivativeNet):
+    for name in available_pretrained():
+        hyperparameters = read_hyperparameters(FOLDER / name)
+        network = hyperparameters["network"]
+        trained = StftConfig(**hyperparameters["stft"])
         # Without look-ahead: with 75 % overlap, or 60 % and the very shape.
         overlaps = 4 * trained.hop_length <= trained.win_length
         if _shape(trained) == _shape(config):

@@ -175,16 +175,20 @@ def read_hyperparameters(folder):
     """The contents of ``hyperparameters.json``, checked against the limits.
 
     `stft` and `network` are the arguments of `StftConfig` and of the network,
-    whose name is `class`, "PhaseDerivativeNet" where nothing is said. A
+    whose name is `class`, "PhaseDerivativeNet" where nothing is said; `serves`
+    lists the transforms that an `EnhancementNet` was measured with. A
     ValueError names the file and the value.
     """
     path = Path(folder) / DESCRIPTION
     try:
         hyperparameters = json.loads(path.read_text(encoding="utf-8"))
+        stft = hyperparameters["stft"]
+        StftConfig(**stft)
+        for served in hyperparameters.setdefault("serves", [stft]):
+            StftConfig(**served)
         kind = hyperparameters.setdefault("class", "PhaseDerivativeNet")
         if kind not in NETWORKS:
             raise ValueError(f"there is no network {kind!r}.")
-        StftConfig(**hyperparameters["stft"])
         _check_network(**hyperparameters["network"])
     except KeyError as error:
         raise ValueError(f"{path} lacks {error}.") from None
