@@ -100,6 +100,7 @@ def test_a_stream_gives_the_samples_of_the_offline_call(chunk):
 
     expected = resynth(mask(analysis(noisy, CONFIG, "constant").abs()), noisy)
     stream = resynth.stream(mask)
+    assert stream.latency_samples == 512
     pieces = [stream.push(x) for x in noisy.split(chunk, dim=1)]
     assert torch.equal(torch.cat([*pieces, stream.flush()], 1), expected)
 
@@ -144,6 +145,29 @@ def test_gradients_are_those_of_finite_differences():
     ]
     slope = (ends[0] - ends[1]) / 2e-7
     assert slope.item() == pytest.approx((gradient @ way).item(), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "n_fft, hop, window",
+    [(512, 128, "hann"), (512, 256, "hamming"), (320, 160, "sqrt_hann")],
+)
+def test_clean_magnitudes_gain_and_a_mask_loses_nothing(n_fft, hop, window):
+    config = StftConfig(16000, n_fft, hop_length=hop, window=window)
+    clean, noisy = recording(0.03)
+    made = {}
+    for phase in ("auto", "noisy"):
+        resynth = Resynthesizer(config, phase, normalize_wavs=False)
+        magnitude = analysis(clean, config).abs()
+        made[phase] = resynth(magnitude, noisy)
+        recorded = analysis(noisy, config).abs()
+        made[phase, "mask"] = resynth((recorded - 0.3).clamp_min(0), noisy)
+    error = {
+        phase: distance(analysis(made[phase], config).abs(), magnitude)
+        for phase in ("auto", "noisy")
+    }
+    assert error["auto"] < error["noisy"] - 1
+    # What the mask left is hardly touched.
+    assert distance(made["auto", "mask"], made["noisy", "mask"]) < -15
 
 
 def test_where_no_weights_fit_the_noisy_phase_stands_in_and_says_so():

@@ -163,6 +163,8 @@ def warm_start(network, source):
         mine, theirs = own[name], other[name]
         if "blocks" in name:  # values, then gates
             mine, theirs = (x.unflatten(0, (2, -1)) for x in (mine, theirs))
+        if "first" in name and mine.dim() > 1:  # what others do not see
+            mine.zero_()
         shapes = zip(mine.shape, theirs.shape)
         common = tuple(slice(min(sizes)) for sizes in shapes)
         if "last" in name:  # others may not know of the noisy phase

@@ -19,12 +19,14 @@ from .schedule import Estimates, Schedule
 HISTORY = 2
 WINDOW = HISTORY + 2
 
-# A gain, in nepers, beyond which its exact size no longer matters.
-GAIN_SCALE = 2.0
+# Gains, in nepers, beyond which their exact size no longer matters. The finer
+# one tells a mask, which only takes away, from magnitudes of the speech, which
+# are above those of the recording as often as below.
+GAIN_SCALES = 2.0, 0.2
 
 # Steps of log-magnitude over frequency and over time; gains; turns of the
 # noisy phase, over time and over frequency, of two frames, as pairs.
-CHANNELS = 1 + (WINDOW - 1) + WINDOW + 2 * 2 * 2
+CHANNELS = 1 + (WINDOW - 1) + len(GAIN_SCALES) * WINDOW + 2 * 2 * 2
 
 
 class EnhancementNet(torch.nn.Module):
@@ -132,9 +134,11 @@ class EnhancementNet(torch.nn.Module):
         following = self.backward.estimate(logs[:, HISTORY:])
         features = torch.stack(
             [
-                *self._steps(logs, gain, passes),
+                *self._steps(logs, passes),
+                *self._gains(gain, passes, GAIN_SCALES[0]),
                 *self._turns(noisy, HISTORY, prior),
                 *self._turns(noisy, HISTORY + 1, following),
+                *self._gains(gain, passes, GAIN_SCALES[1]),
             ],
             dim=2,
         )
@@ -144,16 +148,19 @@ class EnhancementNet(torch.nn.Module):
         found[3] = found[3] + self.theorem.confidence
         return (Estimates(*found[:4]), found[4]), frames[:, passes:]
 
-    def _steps(self, logs, gain, passes):
-        """Bounded steps of log-magnitude and gains, [batch, passes, freq]."""
+    def _steps(self, logs, passes):
+        """Bounded steps of log-magnitude, [batch, passes, freq] each."""
         slope = logs[:, HISTORY : HISTORY + passes].diff(dim=2)
         slope = torch.nn.functional.pad(slope, (1, 0))
         rise = logs.diff(dim=1)
         steps = [rise[:, i : i + passes] for i in range(WINDOW - 1)]
         for x in (slope, *steps):
             yield torch.tanh(x / STEP_SCALE)
+
+    def _gains(self, gain, passes, scale):
+        """Bounded gains of all frames that a pass sees."""
         for i in range(WINDOW):
-            yield torch.tanh(gain[:, i : i + passes] / GAIN_SCALE)
+            yield torch.tanh(gain[:, i : i + passes] / scale)
 
     def _turns(self, noisy, first, prior):
         """How much further the noisy phase turns than `prior`, as pairs."""
