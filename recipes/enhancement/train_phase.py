@@ -45,7 +45,11 @@ class EnhancementBrain(MuonBrain):
     def compute_forward(self, batch, stage):
         """The waveforms that come out, and those with the noisy phase."""
         batch = [x.to(self.device) for x in batch]
-        inverter = self.inverters[self.optimizer_step % len(self.inverters)]
+        # By turns, in the training as in the validation.
+        turn = self.optimizer_step
+        if stage != sb.Stage.TRAIN:
+            turn = len(self.metrics)
+        inverter = self.inverters[turn % len(self.inverters)]
         config, noisy = inverter.config, batch[1]
         with torch.autocast(noisy.device.type, enabled=False):
             size = magnitude(*batch, config)

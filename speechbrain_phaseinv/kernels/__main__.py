@@ -12,8 +12,10 @@ def main():
     import torch
 
     from ..config import StftConfig
+    from ..estimation.enhancement import EnhancementNet
     from ..estimation.network import PhaseDerivativeNet
     from ..inversion import SpectrogramInverter
+    from ..resynthesizer import Resynthesizer
 
     start = time.perf_counter()
     config = StftConfig(16000, 64, hop_length=16)
@@ -22,6 +24,9 @@ def main():
     magnitude = torch.rand(1, 8, config.num_bins)
     with torch.no_grad():
         inverter(magnitude)
+        Resynthesizer(config, estimator=EnhancementNet(config))(
+            magnitude, torch.rand(1, config.num_samples(8))
+        )
     inverter(magnitude.requires_grad_()).sum().backward()
     print(f"compiled in {time.perf_counter() - start:.1f} s")
 
