@@ -26,9 +26,9 @@ class EnhancementStream:
         frames never, and gives enhanced ones of the same shape. It keeps a
         state of its own if it needs one.
     phase : str
-        "model", "noisy" or "both": see `Resynthesizer`.
+        "learnt", "model", "noisy" or "both": see `Resynthesizer`.
     trust : float
-        Weight of the noisy phase.
+        Weight of the noisy phase with "both".
     gain : float
         Factor from the magnitudes of `enhance` to those of `analysis`.
 
@@ -149,8 +149,11 @@ class EnhancementStream:
         if self.phase == "noisy":
             signal = self._overlap_add(magnitude * direction(stft))
         else:
-            observed, trust = observe(stft, magnitude, config, self.trust)
-            trust = trust * (self.phase == "both")
+            observed, trust = observe(
+                self.inverter, stft, magnitude, self.trust
+            )
+            if self.phase == "model":
+                trust = 0 * trust
             signal, self.state = step_towards(
                 self.inverter, magnitude, observed, trust, self.state
             )

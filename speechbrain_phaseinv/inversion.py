@@ -277,13 +277,15 @@ class SpectrogramInverter(torch.nn.Module):
             return magnitude.new_zeros(len(magnitude), 0), state
         return self.synthesise(*self.estimate(magnitude, state))
 
-    def estimate(self, magnitude, state=None):
+    def estimate(self, magnitude, state=None, *others):
         """The first half of `step`: what the estimator says.
 
         Arguments
         ---------
         magnitude, state
             As for `step`, at least one frame.
+        *others : torch.Tensor, [batch, time, freq]
+            Whatever else the estimator wants to know of the frames.
 
         Returns
         -------
@@ -312,7 +314,7 @@ class SpectrogramInverter(torch.nn.Module):
             # Where the look-ahead frame goes out at once, the estimator
             # begins that much earlier.
             new = torch.cat([logs[:, :1].expand(-1, shift, -1), logs], dim=1)
-        estimates, estimator = self.estimator(new, state.estimator)
+        estimates, estimator = self.estimator(new, state.estimator, *others)
         sizes = torch.cat([state.sizes, magnitude], dim=1)
         logs = torch.cat([state.logs, logs], dim=1)
         return estimates, state._replace(
@@ -404,7 +406,7 @@ class SpectrogramInverter(torch.nn.Module):
         )
         return self._replace(state, count, overlap)
 
-    def _commit(self, estimates, state, ends=None, pull=None):
+    def _commit(self, estimates, state, ends=None, pull=None, keep=None):
         """Overlap-add and phasors of all passes, and the state after them."""
         overlap = OverlapState(state.phasors, state.frames, state.signal)
         signal, phasors, overlap = passes.run(
@@ -419,6 +421,7 @@ class SpectrogramInverter(torch.nn.Module):
             state.position,
             ends,
             pull,
+            keep,
             self.backend,
         )
         count = estimates.time.shape[1] * self.stride

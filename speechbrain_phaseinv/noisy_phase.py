@@ -32,18 +32,26 @@ from typing import NamedTuple, Optional
 import torch
 
 from .estimation.derivatives import expected_advance
+from .estimation.enhancement import EnhancementNet
+from .integration.least_squares import log_weights
 from .integration.phasors import from_angle, multiply
 from .integration.refinement import REOPENED
 from .state import InverterState
 from .stft import finish
 
+# Weight of the noisy phase relative to the anchor to the frame before, where
+# `signal_to_noise` is 1. Chosen on validation speech, as the next two.
+TRUST = 5.0
+
 # Share of a bin that is never believed to be free of noise: an enhancer's
-# magnitude is not known better. This, and the next, were chosen on validation
-# speech.
+# magnitude is not known better.
 DOUBT = 0.003
 
 # Bins over which gain and noise are averaged, odd.
 AROUND = 7
+
+# Learnt logarithm of a weight above which refinement leaves a bin alone.
+KEPT = 0.0
 
 
 def signal_to_noise(magnitude, noisy_magnitude):
@@ -78,19 +86,19 @@ def direction(stft):
     return torch.where(size > 0, phasors, 1)
 
 
-def observe(stft, magnitude, config, trust):
+def observe(inverter, stft, magnitude, trust=TRUST):
     """What a noisy recording says of the phase of enhanced magnitudes.
 
     Arguments
     ---------
+    inverter : SpectrogramInverter
+        The one that will be drawn to it.
     stft : torch.Tensor, [batch, time, freq], complex
         Of the noisy recording.
     magnitude : torch.Tensor, [batch, time, freq]
         Enhanced.
-    config : StftConfig
-        The transform.
     trust : float
-        Weight where `signal_to_noise` is 1.
+        Weight where `signal_to_noise` is 1; nothing to an `EnhancementNet`.
 
     Returns
     -------
@@ -98,8 +106,13 @@ def observe(stft, magnitude, config, trust):
         For `step_towards`.
     """
     observed = direction(stft)
-    centre = config.centre_phasor(observed.dtype, observed.device)
-    return observed * centre, trust * signal_to_noise(magnitude, stft.abs())
+    centre = inverter.config.centre_phasor(observed.dtype, observed.device)
+    noisy = stft.abs()
+    if isinstance(inverter.estimator, EnhancementNet):
+        tiny = torch.finfo(noisy.dtype).tiny
+        logs = (x.clamp_min(tiny).log() for x in (magnitude, noisy))
+        return observed * centre, next(logs) - next(logs)
+    return observed * centre, trust * signal_to_noise(magnitude, noisy)
 
 
 def _around(x):
@@ -107,6 +120,22 @@ def _around(x):
     reach = AROUND // 2
     x = torch.nn.functional.pad(x, (reach, reach), mode="replicate")
     return torch.nn.functional.avg_pool1d(x, AROUND, stride=1)
+
+
+def _learnt_ratio(weight, estimates, logs, before, power):
+    """Weight of the noisy phase by that of the data term.
+
+    `weight`, a logarithm, is relative to all terms that a bin is in, those to
+    its neighbours included: a large one makes the bin's phase the noisy one.
+    """
+    data, coupling = log_weights(logs, before, *estimates[2:], power)
+    none = torch.finfo(data.dtype).min / 4
+    below, above = (
+        torch.nn.functional.pad(coupling[..., 1:], side, value=none)
+        for side in ((1, 0), (0, 1))
+    )
+    total = torch.logaddexp(data, torch.logaddexp(below, above))
+    return (weight + total - data).clamp(-60, 60).exp()
 
 
 class TowardsState(NamedTuple):
@@ -119,11 +148,14 @@ class TowardsState(NamedTuple):
     observed : torch.Tensor, [batch, REOPENED + waiting, freq], complex
     trust : torch.Tensor, [batch, REOPENED + waiting, freq]
         What was observed of the frames whose magnitudes it holds.
+    kept : torch.Tensor, [batch, REOPENED, freq], bool
+        Where the noisy phase decided the frames committed last.
     """
 
     inverter: Optional[InverterState]
     observed: torch.Tensor
     trust: torch.Tensor
+    kept: torch.Tensor
 
 
 def step_towards(inverter, magnitude, observed, trust, state=None, ends=None):
@@ -139,7 +171,8 @@ def step_towards(inverter, magnitude, observed, trust, state=None, ends=None):
         Unit phasors, centre-referred.
     trust : torch.Tensor, [batch, time, freq]
         Weight of each, relative to that of a time derivative to which the
-        estimator gives no particular confidence.
+        estimator gives no particular confidence; for an `EnhancementNet`,
+        which has a weight of its own, the logarithm of the gain.
     state : TowardsState, optional
         What the previous call returned; None at the stream's start.
     ends : torch.Tensor, [batch], int, optional
@@ -154,16 +187,28 @@ def step_towards(inverter, magnitude, observed, trust, state=None, ends=None):
     if state is None:
         # Before the start nothing was observed.
         nothing = trust[:, :1].new_zeros(len(trust), REOPENED, trust.shape[2])
-        state = TowardsState(None, nothing.to(observed.dtype), nothing)
-    estimates, inner = inverter.estimate(magnitude, state.inverter)
+        state = TowardsState(
+            None, nothing.to(observed.dtype), nothing, nothing.bool()
+        )
+    kept = None
+    learnt = isinstance(inverter.estimator, EnhancementNet)
+    others = (trust, observed) if learnt else ()
+    estimates, inner = inverter.estimate(magnitude, state.inverter, *others)
+    if learnt:
+        estimates, weight = estimates
     observed = torch.cat([state.observed, observed], dim=1)
     trust = torch.cat([state.trust, trust], dim=1)
     here = inverter.schedule.frames(estimates.time.shape[1], REOPENED)
-    # The noisy phase knows nothing of the frame before, nor how well the
-    # phase's advance is known: both go out of its weight.
-    step = inner.logs[:, here] - inner.logs[:, here - 1]
-    ratio = inverter.power * step - estimates.time_confidence
-    ratio = trust[:, here] * ratio.clamp(-60, 60).exp()
+    if learnt:
+        logs = inner.logs[:, here], inner.logs[:, here - 1]
+        ratio = _learnt_ratio(weight, estimates, *logs, inverter.power)
+        kept = torch.cat([state.kept, weight.squeeze(2) > KEPT], dim=1)
+    else:
+        # The noisy phase knows nothing of the frame before, nor how well the
+        # phase's advance is known: both go out of its weight.
+        step = inner.logs[:, here] - inner.logs[:, here - 1]
+        ratio = inverter.power * step - estimates.time_confidence
+        ratio = trust[:, here] * ratio.clamp(-60, 60).exp()
     # q is the frame before turned by the time derivative; so is the target.
     advance = expected_advance(inverter.config, ratio.dtype, ratio.device)
     back = from_angle(-estimates.time - advance)
@@ -174,9 +219,12 @@ def step_towards(inverter, magnitude, observed, trust, state=None, ends=None):
         inner,
         ends=ends,
         pull=(target, ratio / (1 + ratio)),
+        keep=kept,
     )
     count = after.position - inner.position
-    return signal, TowardsState(after, observed[:, count:], trust[:, count:])
+    rest = (x[:, count:] for x in (observed, trust))
+    kept = state.kept if kept is None else kept[:, count:]
+    return signal, TowardsState(after, *rest, kept)
 
 
 def flush_towards(inverter, state):
@@ -199,7 +247,7 @@ def flush_towards(inverter, state):
     again = inverter.continuation(inner)
     if again.shape[1]:
         nothing = torch.zeros_like(again)
-        signal, (inner, _, _) = step_towards(
+        signal, (inner, *_) = step_towards(
             inverter,
             again,
             nothing.to(state.observed.dtype),

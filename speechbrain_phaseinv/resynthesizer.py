@@ -11,15 +11,13 @@ import torch
 from .checks import check_magnitude, check_real
 from .config import StftConfig
 from .enhancement import EnhancementStream
+from .estimation.enhancement import EnhancementNet
 from .inversion import SpectrogramInverter
-from .noisy_phase import direction, invert_towards, observe
+from .noisy_phase import TRUST, direction, invert_towards, observe
+from .pretrained import choose_enhancement
 from .stft import analysis, synthesis
 
-# Weight of the noisy phase relative to the anchor to the frame before, where
-# `signal_to_noise` is 1. Chosen on validation speech.
-TRUST = 5.0
-
-PHASES = ("model", "noisy", "both")
+PHASES = ("auto", "learnt", "model", "noisy", "both")
 
 
 class Resynthesizer(torch.nn.Module):
@@ -39,16 +37,21 @@ class Resynthesizer(torch.nn.Module):
     stft : StftConfig or speechbrain.processing.features.STFT
         The transform that the magnitudes come from.
     phase : str
-        "model": the phase that the magnitudes imply; only the recording's
-        length counts. "noisy": the recording's phase, as in SpeechBrain.
+        "learnt": the phase that a network finds, which sees the recording
+        too and says bin by bin how far its phase is to be trusted. "auto":
+        this where there are packaged weights, and else the noisy phase, with
+        a warning; `phase` then holds the choice. "noisy": the recording's
+        phase, as in SpeechBrain. "model": the phase that the magnitudes
+        imply; only the recording's length counts.
         "both": the phase that the magnitudes imply, drawn to the recording's
-        phase where the enhancer left most of it.
+        phase where the enhancer left most of it, by a rule.
     normalize_wavs : bool
         Scale each waveform to a peak of 1, as SpeechBrain does.
     lookahead : int
-        0 or 1, see `SpectrogramInverter`.
+        0 or 1, see `SpectrogramInverter`. Learnt weights need 1.
     estimator : str or torch.nn.Module
-        See `SpectrogramInverter`.
+        With "model" and "both", see `SpectrogramInverter`; with "learnt", an
+        `EnhancementNet` of your own.
     trust : float
         Weight of the noisy phase with "both", finite and not negative.
         Refinement comes after it, where the weights are trained for it.
@@ -64,7 +67,7 @@ class Resynthesizer(torch.nn.Module):
     >>> config = StftConfig(16000, n_fft=512, hop_length=256, window="hamming")
     >>> noisy = torch.randn(2, 16000)
     >>> magnitude = 0.5 * analysis(noisy, config, "constant").abs()
-    >>> resynth = Resynthesizer(config, phase="both")
+    >>> resynth = Resynthesizer(config)
     >>> resynth(magnitude, noisy).shape
     torch.Size([2, 16000])
     """
@@ -72,7 +75,7 @@ class Resynthesizer(torch.nn.Module):
     def __init__(
         self,
         stft,
-        phase="both",
+        phase="auto",
         normalize_wavs=True,
         lookahead=1,
         estimator="auto",
@@ -88,11 +91,10 @@ class Resynthesizer(torch.nn.Module):
                 f"trust must be finite and not negative, got {trust!r}."
             )
         config, self.pad_mode, self.gain = describe(stft)
-        self.phase = phase
         self.normalize_wavs = normalize_wavs
         self.trust = trust
-        if phase == "noisy":  # which asks no estimator
-            estimator = "gradient"
+        phase, estimator = _choose(phase, config, lookahead, estimator)
+        self.phase = phase
         self.inverter = SpectrogramInverter(config, lookahead, estimator)
 
     def extra_repr(self):
@@ -174,8 +176,8 @@ class Resynthesizer(torch.nn.Module):
         recorded = analysis(noisy, config, self.pad_mode)
         if self.phase == "noisy" or magnitude.numel() == 0:
             return synthesis(magnitude * direction(recorded), config, length)
-        observed, trust = observe(recorded, magnitude, config, self.trust)
-        return invert_towards(self.inverter, magnitude, observed, trust, length)
+        known = observe(self.inverter, recorded, magnitude, self.trust)
+        return invert_towards(self.inverter, magnitude, *known, length)
 
     def _check(self, magnitude, noisy):
         """Refuse magnitudes and recordings that do not belong together."""
@@ -197,6 +199,27 @@ class Resynthesizer(torch.nn.Module):
         if not torch.isfinite(noisy).all():
             raise ValueError("the noisy recordings hold NaN or infinity.")
         return magnitude, noisy
+
+
+def _choose(phase, config, lookahead, estimator):
+    """The phase that "auto" stands for, and what estimates it."""
+    own = isinstance(estimator, EnhancementNet)
+    if phase == "noisy":  # which asks no estimator
+        return phase, "gradient"
+    if phase in ("model", "both"):
+        if own:
+            raise ValueError(f"an EnhancementNet is of no use to {phase!r}.")
+        return phase, estimator
+    if own:
+        return "learnt", estimator
+    if estimator != "auto":
+        raise ValueError(
+            f"the phase {phase!r} has weights of its own or is given an "
+            f"EnhancementNet, got the estimator {estimator!r}: it goes with "
+            "phase='model' and phase='both'."
+        )
+    network = choose_enhancement(phase, config, lookahead)
+    return ("noisy", "gradient") if network is None else ("learnt", network)
 
 
 def describe(stft):

@@ -139,7 +139,7 @@ def test_an_enhancer_is_trained_loaded_and_evaluated(tmp_path, capsys):
     run("enhancement.evaluate", output, "--snrs", 0, 20)
     text = capsys.readouterr().out
     rows = json.loads((output / "evaluation.json").read_text())
-    assert len(rows) == 2 * (1 + 2 * 4)
+    assert len(rows) == 2 * (1 + 2 * 5)
     scores = {}
     for row in rows:
         assert row["method"] in text and 0 < row["estoi"] <= 1

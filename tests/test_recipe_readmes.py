@@ -24,7 +24,13 @@ SHORT = {
         "derivative_steps": 2,
     },
     "train_mel.py": {"excerpt_frames": 16},
-    "enhancement": {"excerpt_seconds": 1},
+    "enhancement/train.py": {"excerpt_seconds": 1},
+    "enhancement/train_phase.py": {
+        "train_mixtures": 1,
+        "valid_mixtures": 1,
+        "mixture_seconds": 1,
+        "excerpt_frames": 24,
+    },
 }
 COMMON = {"number_of_epochs": 1, "perceptual_utterances": 0, "samples": 0}
 
@@ -64,7 +70,7 @@ def execute(words, data, monkeypatch):
         module = ".".join([*folder.parts, Path(script).stem])
         if script.startswith("train"):
             arguments = shortened(script, folder.parts[-1], arguments)
-        if module == "enhancement.evaluate":
+        if module.startswith("enhancement.evaluate"):
             arguments += ["--snrs", "5"]
         run(module, *arguments)
     else:
@@ -73,7 +79,7 @@ def execute(words, data, monkeypatch):
 
 def shortened(script, recipe, arguments):
     """A training's arguments, with one epoch and a small network."""
-    short = SHORT.get(recipe, SHORT.get(script))
+    short = SHORT.get(f"{recipe}/{script}", SHORT.get(script))
     if "masuyama.yaml" in arguments[0]:
         short = {**short, "history": 1}
     if "vocoder.yaml" in arguments[0]:

@@ -46,6 +46,7 @@ def methods(stft):
     )
     griffin_lim = torchaudio_griffin_lim(config, 32)
     ours = functools.partial(Resynthesizer, stft, normalize_wavs=False)
+    default = ours()
     return {
         "noisy phase (SpeechBrain)": functools.partial(
             resynthesize, stft=stft, istft=istft, normalize_wavs=False
@@ -55,6 +56,7 @@ def methods(stft):
         ),
         "ours": ours(phase="model"),
         "ours, with the noisy phase": ours(phase="both"),
+        f"default ({default.phase})": default,
     }
 
 

@@ -8,9 +8,12 @@ import torch
 
 KINDS = ("recorded", "coloured", "babble")
 
+# For training alone.
+MORE_KINDS = (*KINDS, "modulated", "hum")
+
 
 class Noise:
-    """Three kinds of noise, as far as there are recordings for them.
+    """Some kinds of noise, as far as there are recordings for them.
 
     Arguments
     ---------
@@ -18,14 +21,16 @@ class Noise:
         The voices of babble, if there are at least two.
     recorded : audio.Recordings, optional
         Recordings of noise.
+    kinds : sequence of str
+        Of `MORE_KINDS`.
     """
 
-    def __init__(self, speech, recorded=None):
+    def __init__(self, speech, recorded=None, kinds=KINDS):
         self.speech = speech
         self.recorded = recorded
         missing = {"recorded"} if recorded is None else set()
         missing |= {"babble"} if len(speech) < 2 else set()
-        self.kinds = [kind for kind in KINDS if kind not in missing]
+        self.kinds = [kind for kind in kinds if kind not in missing]
 
     def draw(self, samples, generator, own=-1):
         """Noise of one kind, [samples], at any level.
@@ -42,6 +47,10 @@ class Noise:
         kind = self.kinds[_integer(len(self.kinds), generator)]
         if kind == "coloured":
             return coloured(samples, generator)
+        if kind == "modulated":
+            return modulated(samples, generator)
+        if kind == "hum":
+            return hum(samples, generator)
         if kind == "recorded":
             return _excerpt(self.recorded, samples, generator)
         voices = [i for i in range(len(self.speech)) if i != own]
@@ -58,6 +67,39 @@ def coloured(samples, generator):
     frequency = torch.arange(len(spectrum)).clamp_min(1)
     slope = torch.rand((), generator=generator)
     return torch.fft.irfft(spectrum * frequency**-slope, n=samples)
+
+
+def modulated(samples, generator):
+    """Gaussian noise of a random spectrum, whose level rises and falls."""
+    points = 2.0 * torch.randn(1, 1, 12, generator=generator)
+    white = torch.randn(samples, generator=generator)
+    spectrum = torch.fft.rfft(white)
+    gain = _curve(points, len(spectrum)).exp()
+    count = max(samples // 4000, 2)
+    levels = 1.0 * torch.randn(1, 1, count, generator=generator)
+    noise = torch.fft.irfft(spectrum * gain, n=samples)
+    return noise * _curve(levels, samples).exp()
+
+
+def hum(samples, generator):
+    """Harmonics of a tone between 0.6 and 2.5 % of the rate, and noise."""
+    one = torch.rand(3, generator=generator)
+    phase = 2 * torch.pi * (0.006 + 0.019 * one[0]) * torch.arange(samples)
+    drift = torch.randn(1, 1, max(samples // 8000, 2), generator=generator)
+    phase = phase * (1 + 0.01 * _curve(drift, samples))
+    total = 0.3 * one[1] * torch.randn(samples, generator=generator)
+    for order in range(1, 20):
+        turn = torch.rand((), generator=generator) * 2 * torch.pi
+        total = total + torch.cos(order * phase + turn) / order ** (2 * one[2])
+    return total
+
+
+def _curve(points, length):
+    """A smooth curve through points, [length]."""
+    curve = torch.nn.functional.interpolate(
+        points, length, mode="linear", align_corners=True
+    )
+    return curve[0, 0]
 
 
 def mix(clean, noise, snr):

@@ -23,7 +23,12 @@ import torch
 from common.audio import Recordings, datasets
 from common.prepare import data_root, prepare, prepare_data
 from common.training import RecipeBrain, experiment, fit
-from enhancement.mixing import Noise, NoisyExcerpts, NoisyUtterances
+from enhancement.mixing import (
+    KINDS,
+    Noise,
+    NoisyExcerpts,
+    NoisyUtterances,
+)
 from speechbrain.utils.distributed import run_on_main
 
 from speechbrain_phaseinv.resynthesizer import describe
@@ -74,7 +79,7 @@ def prepare_all(hparams):
         prepare(noise, f"{hparams['save_folder']}/noise", layout, 0.25, 0.25)
 
 
-def recordings(hparams, split):
+def recordings(hparams, split, kinds=KINDS):
     """Speech of a split, and the noise that goes with it."""
     save, rate = Path(hparams["save_folder"]), hparams["sample_rate"]
     folder, noise = hparams["data_folder"], hparams["noise_folder"]
@@ -82,7 +87,7 @@ def recordings(hparams, split):
     if noise is not None:
         path = save / "noise" / f"{split}.json"
         noise = Recordings(path, data_root(noise), rate)
-    return speech, Noise(speech, noise)
+    return speech, Noise(speech, noise, kinds)
 
 
 def mixtures(hparams):

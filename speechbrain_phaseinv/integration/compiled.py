@@ -28,7 +28,7 @@ def run(settings, inputs):
     Arguments
     ---------
     settings : tuple
-        Schedule, config, power, n_iter, position and ends.
+        Schedule, config, power, n_iter, position, ends and keep.
     inputs : tuple of torch.Tensor
         The four estimates, sizes, logs, the overlap state and, if there is
         one, the pull.
@@ -106,7 +106,7 @@ def _compute(settings, inputs, recorded=False):
     """What `_define` returns, by the kernel, and the record for `_adjoint`."""
     from ..kernels import frame
 
-    schedule, config, power, n_iter, position, ends = settings
+    schedule, config, power, n_iter, position, ends, keep = settings
     time, sizes = inputs[0], inputs[4]
     batch, passes, count, freq = time.shape
     stride, new = schedule.stride, schedule.offsets[-1] + 1
@@ -138,6 +138,7 @@ def _compute(settings, inputs, recorded=False):
         (power, LOWEST[real]),
         _pull_arrays(inputs[9:], real),
         _ends_array(ends, batch),
+        _nothing_kept(freq) if keep is None else to_arrays(keep)[0],
         (position, stride, new, schedule.offsets[0], n_iter),
         *_constants(config, new, stride, real),
         (CANCELLED, INAUDIBLE, torch.finfo(real).tiny),
@@ -157,7 +158,7 @@ def _adjoint(settings, inputs, record, gradients):
     """Gradients of all inputs, by the kernel."""
     from ..kernels import adjoint
 
-    schedule, config, power, n_iter, position, ends = settings
+    schedule, config, power, n_iter, position, ends, _ = settings
     time, sizes, real = inputs[0], inputs[4], inputs[4].dtype
     steps, weights = record[:2]
     stride, new = schedule.stride, schedule.offsets[-1] + 1
@@ -275,6 +276,12 @@ def _no_pull(dtype):
     """Of `_pull_arrays`."""
     nothing = torch.empty(0, 0, 0, 0, dtype=dtype)
     return nothing.to(dtype.to_complex()).numpy(), nothing.numpy()
+
+
+@constant
+def _nothing_kept(freq):
+    """Where the iterations may change all bins."""
+    return np.zeros((1, 0, freq), bool)
 
 
 @constant

@@ -24,6 +24,7 @@ def define(
     n_iter,
     position,
     ends,
+    keep=None,
 ):
     """What `passes.run` returns; its arguments, by position.
 
@@ -65,6 +66,7 @@ def define(
             n_iter,
             stride,
             valid,
+            None if keep is None else keep[:, begin : begin + REOPENED + new],
         )
         done.append(phasors)
         samples.append(hops)

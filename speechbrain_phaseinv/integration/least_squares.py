@@ -67,16 +67,21 @@ def phase_weights(log_mag, before, time_confidence, confidence, power=1.0):
     anchor, coupling : torch.Tensor, [..., freq]
         The weights l and g of `ladder.solve_ladder`.
     """
-    below = torch.cat([log_mag[..., :1], log_mag[..., :-1]], dim=-1)
-    own = (power + 2) * log_mag
     weights = torch.stack(
-        [
-            own + power * before + time_confidence,
-            own + power * below + confidence,
-        ]
+        log_weights(log_mag, before, time_confidence, confidence, power)
     )
     peak = weights.detach().amax((0, -1), keepdim=True)
     return (weights - peak).clamp_min(LOWEST[log_mag.dtype]).exp().unbind(0)
+
+
+def log_weights(log_mag, before, time_confidence, confidence, power=1.0):
+    """Logarithms of the two weights, up to a constant of the frame."""
+    below = torch.cat([log_mag[..., :1], log_mag[..., :-1]], dim=-1)
+    own = (power + 2) * log_mag
+    return (
+        own + power * before + time_confidence,
+        own + power * below + confidence,
+    )
 
 
 def rotors(time, frequency, config):

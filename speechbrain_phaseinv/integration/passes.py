@@ -24,6 +24,7 @@ def run(
     position=0,
     ends=None,
     pull=None,
+    keep=None,
     backend="auto",
 ):
     """Invert all passes that there are estimates of.
@@ -55,6 +56,8 @@ def run(
         A target, unit phasors [batch, passes, estimates, freq, 2], and a
         share in [0, 1], [batch, passes, estimates, freq]: before its least
         squares, a frame's predecessor is drawn by that much to the target.
+    keep : torch.Tensor, [batch, REOPENED + time, freq], bool, optional
+        Bins that refinement leaves as the least squares have them.
     backend : str
         "auto", "numba" or "torch".
 
@@ -77,7 +80,7 @@ def run(
             schedule.stride, schedule.lookahead, schedule.offsets[:last]
         )
     backend = resolve(backend, sizes, *state)
-    settings = schedule, config, power, n_iter, position, ends
+    settings = schedule, config, power, n_iter, position, ends, keep
     pulls = pull or ()
     if backend == "torch":
         return define(estimates, sizes, logs, state, pulls, *settings)

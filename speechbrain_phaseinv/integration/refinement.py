@@ -86,7 +86,9 @@ def start_overlap(config, batch, dtype=torch.float32, device="cpu"):
     )
 
 
-def refine(phasors, sizes, config, state, n_iter, emitted, valid=None):
+def refine(
+    phasors, sizes, config, state, n_iter, emitted, valid=None, keep=None
+):
     """One pass of iterations over the open frames.
 
     Arguments
@@ -106,6 +108,8 @@ def refine(phasors, sizes, config, state, n_iter, emitted, valid=None):
         New frames that are committed now; the others look ahead.
     valid : torch.Tensor, [batch, emitted], optional
         Zero where a frame lies past its signal's end and adds nothing.
+    keep : torch.Tensor, [batch, REOPENED + new, freq], bool, optional
+        Bins whose phase stays what it is.
 
     Returns
     -------
@@ -172,6 +176,8 @@ def refine(phasors, sizes, config, state, n_iter, emitted, valid=None):
     around = start, config.n_fft - start - length
     audible = sizes > INAUDIBLE * sizes.amax((1, 2), keepdim=True)
     audible = audible & ~is_offset(sizes, config)
+    if keep is not None:
+        audible = audible & ~keep
     tiny = torch.finfo(dtype).tiny
     for i in range(n_iter):
         first = last - 1 - i % last

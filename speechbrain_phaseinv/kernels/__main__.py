@@ -12,9 +12,11 @@ def main():
     import torch
 
     from ..config import StftConfig
+    from ..estimation.enhancement import EnhancementNet
     from ..estimation.network import PhaseDerivativeNet
     from ..inversion import SpectrogramInverter
     from ..mel import GeneralMelNet, mel_preset
+    from ..resynthesizer import Resynthesizer
 
     start = time.perf_counter()
     config = StftConfig(16000, 64, hop_length=16)
@@ -24,6 +26,9 @@ def main():
     with torch.no_grad():
         inverter(magnitude)
         GeneralMelNet(mel_preset("whisper-80")).eval()(torch.zeros(1, 1, 80))
+        Resynthesizer(config, estimator=EnhancementNet(config))(
+            magnitude, torch.rand(1, config.num_samples(8))
+        )
     inverter(magnitude.requires_grad_()).sum().backward()
     print(f"compiled in {time.perf_counter() - start:.1f} s")
 

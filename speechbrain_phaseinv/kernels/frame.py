@@ -121,12 +121,12 @@ def overlap(frames, before, signal, stop, hop, added, total):
 
 
 @compiled(inner=True)
-def keep_direction(spectrum, sizes, held, unit, floors, phasors, slope):
+def keep_direction(spectrum, sizes, held, keep, unit, floors, phasors, slope):
     """Unit phasors of what is neither inaudible nor all but cancelled.
 
     `unit` is the reciprocal of the largest size, in which squares fit. The
-    first `held` bins stay. Writes what turns the spectrum's changes into
-    those of the phasors to `slope`.
+    first `held` bins stay, and those to `keep`. Writes what turns the
+    spectrum's changes into those of the phasors to `slope`.
     """
     number = type(sizes[0])
     cancelled, inaudible = number(floors[0]), number(floors[1])
@@ -142,6 +142,7 @@ def keep_direction(spectrum, sizes, held, unit, floors, phasors, slope):
             (wanted > inaudible)
             & (size > cancelled * wanted)
             & (size < infinite)
+            & (not keep[k])
         )
         share = one / (size if known else one)
         phasors[k] = complex(
@@ -153,7 +154,9 @@ def keep_direction(spectrum, sizes, held, unit, floors, phasors, slope):
 
 
 @compiled(inner=True)
-def iterate(phasors, sizes, counts, own, frame, scale, plan, work, record):
+def iterate(
+    phasors, sizes, keep, counts, own, frame, scale, plan, work, record
+):
     """Iterations on the open frames: `phasors` and `frames`, in place.
 
     `record`, if it is not empty, gets the phasors and slopes of each.
@@ -165,6 +168,7 @@ def iterate(phasors, sizes, counts, own, frame, scale, plan, work, record):
     turns, kept_slopes = record
     count, freq = sizes.shape
     number = type(sizes[0, 0])
+    none = np.zeros(freq, np.bool_)
     largest = number(0)
     for j in range(count):
         for k in range(freq):
@@ -190,6 +194,7 @@ def iterate(phasors, sizes, counts, own, frame, scale, plan, work, record):
                 spectra[j],
                 sizes[first + j],
                 held_bins(sizes[first + j], constant),
+                keep[first + j] if keep.shape[0] > 0 else none,
                 unit,
                 floors,
                 phasors[first + j],
@@ -216,6 +221,7 @@ def run(
     weighting,
     pull,
     ends,
+    keep,
     plan,
     advance,
     real,
@@ -246,6 +252,8 @@ def run(
         Target and share, or empty.
     ends : array of int, [batch]
         Frames of each signal in all.
+    keep : array of bool, [batch, reopened + time, freq]
+        Bins that the iterations leave, or [1, 0, freq].
     plan : tuple of int
         Frames committed so far, frames that a pass emits, new frames of a
         pass, offset of its first estimate, iterations.
@@ -371,9 +379,12 @@ def run(
             )
             at = i * recorded, p * recorded
             kept = turns[at[0], at[1]], kept_slopes[at[0], at[1]]
+            some = min(keep.shape[1], 1)
+            stays = keep[i * some, begin * some : (begin + opened) * some]
             iterate(
                 phasors,
                 known,
+                stays,
                 counts,
                 own,
                 frame,

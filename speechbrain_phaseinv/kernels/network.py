@@ -127,6 +127,49 @@ def _all_layers(state, channels, freq, layers, room):
 
 
 @compiled(inner=True, **OPTIONS)
+def _rooms(layers, channels, freq):
+    """Both halves of what goes through the layers, and their workspace."""
+    weights, _, dilations = layers
+    margin, rows, most = 0, channels, 0
+    for i in range(len(weights)):
+        height, terms = weights[i].shape
+        margin = max(margin, terms // channels // 2 * dilations[i])
+        rows, channels = max(rows, height), weights[0].shape[0]
+        bins = min(freq, _block(weights[i]))
+        most = max(most, bins * max(height, terms))
+    state = np.zeros((2, rows, margin + freq + margin), weights[0].dtype)
+    return state, np.zeros((2, most), state.dtype), margin
+
+
+@compiled(**OPTIONS)
+def run_layers(signals, features, layers, output):
+    """All layers on features that are there, a pass at a time.
+
+    Arguments
+    ---------
+    signals : tuple of int
+        The first signal of the batch, and the one after the last.
+    features : array, [batch, passes, channels, freq]
+        What goes in.
+    layers : tuple
+        As for `run`.
+    output : array, [batch, passes, outputs, freq]
+        Written to.
+    """
+    _, passes, channels, freq = features.shape
+    state, room, margin = _rooms(layers, channels, freq)
+    for b in range(signals[0], signals[1]):
+        for t in range(passes):
+            for c in range(channels):
+                for k in range(freq):
+                    state[0, c, margin + k] = features[b, t, c, k]
+            y = _all_layers(state, channels, freq, layers, room)
+            for c in range(output.shape[2]):
+                for k in range(freq):
+                    output[b, t, c, k] = y[c, margin + k]
+
+
+@compiled(inner=True, **OPTIONS)
 def _add_theorem(before, here, ahead, share, slope, scale, time, frequency):
     """Add the gradient theorem's estimates, as `GradientTheorem` has them.
 
@@ -177,22 +220,14 @@ def run(
     output : array, [4, batch, passes, estimates, freq]
         Written to: in order of time, zeros where the network has no outputs.
     """
-    weights, _, dilations = layers
+    weights, _, _ = layers
     history, window, stride = net
     slope, backward, central = theorem
     _, _, passes, estimates, freq = output.shape
-    channels, oldest, margin, rows, most = window, 0, 0, window, 0
-    outputs = weights[-1].shape[0] // estimates
+    oldest, outputs = 0, weights[-1].shape[0] // estimates
     for j in range(estimates):
         oldest = about[j] if about[j] < oldest else oldest
-    for i in range(len(weights)):
-        height, terms = weights[i].shape
-        margin = max(margin, terms // channels // 2 * dilations[i])
-        rows, channels = max(rows, height), weights[0].shape[0]
-        bins = min(freq, _block(weights[i]))
-        most = max(most, bins * max(height, terms))
-    state = np.zeros((2, rows, margin + freq + margin), weights[0].dtype)
-    room = np.zeros((2, most), state.dtype)
+    state, room, margin = _rooms(layers, window, freq)
     for b in range(signals[0], signals[1]):
         for t in range(passes):
             seen = frames[b, t * stride : t * stride + window]

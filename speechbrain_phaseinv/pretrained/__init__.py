@@ -1,6 +1,11 @@
 """The packaged weights: how they are stored, and which transform they serve."""
 
-from .choice import choose_estimator, find_pretrained, serves
+from .choice import (
+    choose_enhancement,
+    choose_estimator,
+    find_pretrained,
+    serves,
+)
 from .storage import (
     FOLDER,
     available_pretrained,
@@ -15,6 +20,7 @@ from .storage import (
 __all__ = [
     "FOLDER",
     "available_pretrained",
+    "choose_enhancement",
     "choose_estimator",
     "find_folder",
     "find_pretrained",

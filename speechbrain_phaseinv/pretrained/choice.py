@@ -1,6 +1,7 @@
 """Which estimator serves a transform: packaged weights, or the theorem."""
 
 import warnings
+from dataclasses import replace
 
 from ..config import StftConfig
 from ..estimation.derivatives import gaussian_gamma
@@ -65,18 +66,76 @@ def choose_estimator(choice, config, lookahead=1, paired=False):
                 f"{', '.join(available_pretrained()) or 'none'}. "
                 "estimator='gradient' works for any transform."
             )
-        window = config.window
-        if not isinstance(window, str):  # of hundreds of numbers
-            window = "own"
         warnings.warn(
-            f"no packaged weights fit n_fft {config.n_fft}, win_length "
-            f"{config.win_length}, hop_length {config.hop_length}, window "
-            f"{window}, lookahead {lookahead}, paired {paired}: the "
-            f"gradient theorem stands in, of lower quality. {SERVED}. With "
+            f"no packaged weights fit {_shown(config)}, lookahead "
+            f"{lookahead}, paired {paired}: the gradient theorem stands in, of "
+            f"lower quality. {SERVED}. With "
             "estimator='gradient' nothing is said.",
             stacklevel=3,
         )
     return "gradient theorem", GradientTheorem(config, lookahead)
+
+
+def choose_enhancement(choice, config, lookahead=1):
+    """The packaged `EnhancementNet` for a transform.
+
+    Arguments
+    ---------
+    choice : str
+        "learnt" or "auto": see `Resynthesizer`.
+    config : StftConfig
+        The transform of the enhanced magnitudes.
+    lookahead : int
+        The weights need 1.
+
+    Returns
+    -------
+    network : EnhancementNet or None
+        None, with "auto", where no weights fit; a warning says so.
+
+    Raises
+    ------
+    ValueError
+        With "learnt", where no weights fit.
+
+    Example
+    -------
+    >>> config = StftConfig(16000, n_fft=512, hop_length=128)
+    >>> choose_enhancement("auto", config).hyperparameters["channels"]
+    16
+    """
+    served = []
+    for name in available_pretrained("EnhancementNet"):
+        for stft in read_hyperparameters(FOLDER / name)["serves"]:
+            served.append(StftConfig(**stft))
+            # What surrounds a recording does not matter.
+            if lookahead and served[-1] == replace(config, padding="center"):
+                return load_pretrained(name, config)
+    message = (
+        f"no packaged phase network for enhancement fits {_shown(config)}, "
+        f"sample_rate {config.sample_rate}, lookahead {lookahead}. There are "
+        "weights at 16 kHz, with one frame of look-ahead, for "
+        f"{'; '.join(map(_shown, served))}."
+    )
+    if choice == "learnt":
+        raise ValueError(message)
+    warnings.warn(
+        f"{message} The noisy phase stands in. With phase='noisy' nothing is "
+        "said.",
+        stacklevel=4,
+    )
+    return None
+
+
+def _shown(config):
+    """A transform for a message."""
+    window = config.window
+    if not isinstance(window, str):  # of hundreds of numbers
+        window = "own"
+    return (
+        f"n_fft {config.n_fft}, win_length {config.win_length}, hop_length "
+        f"{config.hop_length}, window {window}"
+    )
 
 
 def find_pretrained(config, lookahead=1, paired=False):

@@ -15,6 +15,7 @@ import torch
 
 from ..checks import check_integer
 from ..config import StftConfig
+from ..estimation.enhancement import EnhancementNet
 from ..estimation.network import PhaseDerivativeNet
 
 FOLDER = Path(__file__).parent
@@ -30,12 +31,15 @@ LIMITS = {
     "refinements": (0, 64),
 }
 DILATION_LIMITS = 1, 256
+NETWORKS = {x.__name__: x for x in (PhaseDerivativeNet, EnhancementNet)}
 SWITCHES = "paired", "prior", "confidences", "provisional", "again"
 
 
-def available_pretrained():
-    """Names of the packaged weights, sorted."""
-    return tuple(sorted(x.parent.name for x in FOLDER.glob(f"*/{DESCRIPTION}")))
+def available_pretrained(kind="PhaseDerivativeNet"):
+    """Names of the packaged weights of a kind of network, sorted."""
+    folders = (x.parent for x in FOLDER.glob(f"*/{DESCRIPTION}"))
+    kinds = ((x.name, read_hyperparameters(x)["class"]) for x in folders)
+    return tuple(sorted(name for name, own in kinds if own == kind))
 
 
 def load_pretrained(source, config=None):
@@ -52,7 +56,7 @@ def load_pretrained(source, config=None):
 
     Returns
     -------
-    network : PhaseDerivativeNet
+    network : PhaseDerivativeNet or EnhancementNet
 
     Raises
     ------
@@ -68,8 +72,9 @@ def load_pretrained(source, config=None):
         config = StftConfig(**hyperparameters["stft"])
     try:
         with torch.device("cpu"):  # the device meta would keep no values
-            network = PhaseDerivativeNet(config, **hyperparameters["network"])
-    except ValueError as error:
+            make = NETWORKS[hyperparameters["class"]]
+            network = make(config, **hyperparameters["network"])
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{folder / DESCRIPTION}: {error}") from None
     load_weights(network, folder / "weights.npz")
     device = torch.get_default_device()
@@ -96,7 +101,7 @@ def save_pretrained(network, folder, notes=None):
 
     Arguments
     ---------
-    network : PhaseDerivativeNet
+    network : PhaseDerivativeNet or EnhancementNet
         The network to write.
     folder : str or Path
         Created where it is missing.
@@ -117,6 +122,7 @@ def save_pretrained(network, folder, notes=None):
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(network, folder / "weights.npz")
     hyperparameters = {
+        "class": type(network).__name__,
         "stft": asdict(network.config),
         "network": network.hyperparameters,
         "notes": notes or {},
@@ -168,13 +174,21 @@ def save_weights(module, path):
 def read_hyperparameters(folder):
     """The contents of ``hyperparameters.json``, checked against the limits.
 
-    `stft` and `network` are the arguments of `StftConfig` and
-    `PhaseDerivativeNet`. A ValueError names the file and the value.
+    `stft` and `network` are the arguments of `StftConfig` and of the network,
+    whose name is `class`, "PhaseDerivativeNet" where nothing is said; `serves`
+    lists the transforms that an `EnhancementNet` was measured with. A
+    ValueError names the file and the value.
     """
     path = Path(folder) / DESCRIPTION
     try:
         hyperparameters = json.loads(path.read_text(encoding="utf-8"))
-        StftConfig(**hyperparameters["stft"])
+        stft = hyperparameters["stft"]
+        StftConfig(**stft)
+        for served in hyperparameters.setdefault("serves", [stft]):
+            StftConfig(**served)
+        kind = hyperparameters.setdefault("class", "PhaseDerivativeNet")
+        if kind not in NETWORKS:
+            raise ValueError(f"there is no network {kind!r}.")
         _check_network(**hyperparameters["network"])
     except KeyError as error:
         raise ValueError(f"{path} lacks {error}.") from None
