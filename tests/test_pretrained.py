@@ -73,15 +73,21 @@ def test_so_do_windows_with_somewhat_wider_lobes():
     for lookahead in (0, 1):
         usual = StftConfig(16000, 512, 400, 160)
         assert find_pretrained(usual, lookahead) == "hann-512-400-160"
-    assert find_pretrained(StftConfig(16000, 400, 400, 160)) == (
-        "hamming-512-256"
-    )
+        bare = StftConfig(16000, 400, 400, 160)
+        assert find_pretrained(bare, lookahead) == "hamming-512-256"
+
+
+def test_so_do_windows_with_narrower_lobes():
     for n_fft in (320, 512):
-        root = StftConfig(
-            16000, n_fft, hop_length=n_fft // 2, window="sqrt_hann"
-        )
-        assert find_pretrained(root) == "sqrt-hann-512-256"
-        assert find_pretrained(root, 0) is None
+        options = {"n_fft": n_fft, "window": "sqrt_hann"}
+        half = StftConfig(16000, hop_length=n_fft // 2, **options)
+        assert find_pretrained(half) == "hamming-512-256"
+        assert find_pretrained(half, 0) is None
+        for window in ("sqrt_hann", "rectangular"):
+            options["window"] = window
+            more = StftConfig(16000, hop_length=n_fft // 4, **options)
+            for lookahead in (0, 1):
+                assert find_pretrained(more, lookahead) == "hann-512-128"
 
 
 def test_transforms_of_another_shape_find_none():
@@ -89,7 +95,7 @@ def test_transforms_of_another_shape_find_none():
         StftConfig(16000, 512, hop_length=384),
         StftConfig(16000, 512, hop_length=32),
         StftConfig(16000, 512, win_length=192, hop_length=48),
-        StftConfig(16000, 512, hop_length=128, window="rectangular"),
+        StftConfig(16000, 512, hop_length=256, window="rectangular"),
     ):
         assert not serves(CONFIG, other)
         assert find_pretrained(other) is None

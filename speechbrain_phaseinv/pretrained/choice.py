@@ -15,9 +15,9 @@ from .storage import (
 
 # Said where no weights fit.
 SERVED = (
-    "Packaged weights serve, by the recipe's measurements, Hann, Hamming and "
-    "Blackman windows with 62.5 % overlap or more, and with one frame of "
-    "look-ahead half overlap and root-Hann windows"
+    "Packaged weights serve, by the recipe's measurements, any window with 75 % "
+    "overlap or more; Hann, root-Hann, Hamming and Blackman windows with 60 %; "
+    "with one frame of look-ahead, those with half overlap"
 )
 
 
@@ -144,8 +144,8 @@ def find_pretrained(config, lookahead=1, paired=False):
     Weights depend on the shape of the window in bins and on the overlap, and
     hardly on the sampling rate or on the length: see `serves`. Weights of
     exactly this transform come first, then weights of the nearest overlap.
-    Provisional weights work without look-ahead, too, except with about half
-    overlap, where the newest frame is too large a part of the output.
+    Provisional weights work without look-ahead, too, with an overlap of 60 % or
+    more; with less, the newest frame is too large a part of the output.
 
     Arguments
     ---------
@@ -173,10 +173,7 @@ def find_pretrained(config, lookahead=1, paired=False):
         hyperparameters = read_hyperparameters(FOLDER / name)
         network = hyperparameters["network"]
         trained = StftConfig(**hyperparameters["stft"])
-        # Without look-ahead: with 75 % overlap, or 60 % and the very shape.
-        overlaps = 4 * trained.hop_length <= trained.win_length
-        if _shape(trained) == _shape(config):
-            overlaps = 5 * trained.hop_length <= 2 * trained.win_length
+        overlaps = 5 * config.hop_length <= 2 * config.win_length
         instant = network.get("provisional") and overlaps and lookahead == 0
         fits = lookahead == network["lookahead"] or instant
         if fits and network["paired"] == paired and serves(trained, config):
@@ -194,11 +191,11 @@ def serves(trained, config):
     """Whether weights trained on one transform are of use for another.
 
     Measurements (the recipe's transforms.py) say yes where the overlap is that
-    of the training or more, up to twice as many frames, and the main lobe of
-    the window is not much narrower in bins, nor wider than the lobe of a
-    window that is zero-padded to twice its length. The usual windows of
-    any length at any rate fulfil this. Beyond it, as with weights for 75 % at
-    half overlap, the gradient theorem is as good or better.
+    of the training or more, up to twice as many frames; the main lobe of the
+    window is not wider in bins than that of a window zero-padded to twice its
+    length; and, with less than 75 % overlap, not much narrower. The usual
+    windows of any length at any rate fulfil this. Beyond it, as with weights
+    for 75 % at half overlap, the gradient theorem is as good or better.
 
     Arguments
     ---------
@@ -209,4 +206,6 @@ def serves(trained, config):
     lobe /= gaussian_gamma(trained) / trained.n_fft**2
     hop = config.hop_length / config.win_length
     learned = trained.hop_length / trained.win_length
-    return 0.24 < lobe < 1.25 and learned / 2 <= hop <= max(learned, 0.375)
+    # Hann as learned: root-Hann has 1.6, a rectangular window 3.7.
+    similar = 0.24 < lobe and (lobe < 1.5 or hop <= 0.25)
+    return similar and learned / 2 <= hop <= max(learned, 0.375)
