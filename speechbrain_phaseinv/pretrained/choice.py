@@ -15,7 +15,7 @@ from .storage import (
 
 # Said where no weights fit.
 SERVED = (
-    "Packaged weights serve, by the recipe's measurements, any window with 75 % "
+    "By the recipe's measurements, packaged weights serve any window with 75 % "
     "overlap or more; Hann, root-Hann, Hamming and Blackman windows with 60 %; "
     "with one frame of look-ahead, those with half overlap"
 )
