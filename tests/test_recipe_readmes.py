@@ -24,6 +24,7 @@ SHORT = {
         "derivative_steps": 2,
     },
     "train_mel.py": {"excerpt_frames": 16},
+    "train_general_mel.py": {"updates_per_epoch": 2, "excerpt_seconds": 0.5},
     "enhancement": {"excerpt_seconds": 1},
 }
 COMMON = {"number_of_epochs": 1, "perceptual_utterances": 0, "samples": 0}
