@@ -67,7 +67,8 @@ def test_what_comes_out_has_the_mels_that_went_in(name):
     loud = wanted > wanted.max() - 5 * power
     error = (found - wanted).abs()[loud].mean() / power
     assert error < 0.25
-    assert (found - wanted)[loud].mean().abs() / power < 0.1  # the same level
+    # The same level, but for a decibel.
+    assert (found - wanted)[loud].mean().abs() / power < 0.12
 
 
 def test_bands_of_the_training_get_the_trained_network():

@@ -24,6 +24,7 @@ SHORT = {
         "derivative_steps": 2,
     },
     "train_mel.py": {"excerpt_frames": 16},
+    "train_general_mel.py": {"updates_per_epoch": 2, "excerpt_seconds": 0.5},
     "enhancement/train.py": {"excerpt_seconds": 1},
     "enhancement/train_phase.py": {
         "train_mixtures": 1,

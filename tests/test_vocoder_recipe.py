@@ -115,7 +115,6 @@ def test_a_run_on_random_conventions_ends_with_weights_for_all(tmp_path):
         output,
         "--number_of_epochs=1",
         "--updates_per_epoch=2",
-        "--magnitude_updates=1",
         "--batch_size=2",
         "--excerpt_seconds=0.4",
         "--presets=[vocos-24000]",
