@@ -123,7 +123,8 @@ def evaluate(arguments):
                 gain = carry(
                     gains[name], TRANSFORMS[name], config, stft.shape[1]
                 )
-                magnitude = gain * recorded
+                share = arguments.clean_share
+                magnitude = share * magnitude + (1 - share) * gain * recorded
             true = torch.polar(magnitude, stft.angle())
             waveforms = {
                 phase: tool(magnitude, noisy)
@@ -192,6 +193,12 @@ def main(arguments=None):
         nargs="+",
         default=["noisy", "learnt", "both", "model", "clean"],
         help="the noisy one first",
+    )
+    parser.add_argument(
+        "--clean_share",
+        type=float,
+        default=0,
+        help="of the clean magnitudes in the enhanced ones",
     )
     parser.add_argument(
         "--magnitudes", nargs="+", default=list(CASES), choices=CASES
