@@ -2,8 +2,9 @@
 
 SpeechBrain's enhancers estimate a magnitude and call ``resynth(magnitude,
 noisy)`` for the waveform. Their own `resynthesize` uses the phase of the
-noisy recording. `Resynthesizer` replaces it, with three choices: the noisy
-phase, the phase that the magnitudes imply, or both (see `noisy_phase`).
+noisy recording. `Resynthesizer` replaces it, with a choice: the noisy phase,
+the phase that the magnitudes imply, or both (see `noisy_phase`), by a rule or
+as a network has learnt it.
 """
 
 import torch

@@ -177,6 +177,12 @@ def test_clean_magnitudes_gain_and_a_mask_loses_nothing(n_fft, hop, window):
     assert distance(made["auto", "mask"], made["noisy", "mask"]) < -15
 
 
+def test_without_a_recording_it_says_where_it_belongs():
+    inverter = SpectrogramInverter(CONFIG, estimator=network())
+    with pytest.raises(ValueError, match="use Resynthesizer"):
+        inverter(torch.rand(1, 5, 257))
+
+
 def test_where_no_weights_fit_the_noisy_phase_stands_in_and_says_so():
     odd = StftConfig(16000, 512, 400, 160)
     for lookahead, config in ((1, odd), (0, CONFIG)):
