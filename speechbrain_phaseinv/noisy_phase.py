@@ -25,6 +25,11 @@ to be of least squares, with n = |Y| |S| / v. The enhancer has said what v is:
 around. A gain g that those bins have in common is left out, though: a smooth
 gain, such as a soft mask, does not turn the phase, and what it gives is best
 heard with the phase of the recording. What counts is |Y| - |S| / g.
+
+Behind real enhancers no such rule is good enough. An `EnhancementNet` has
+learnt the weight, relative to all other terms that a bin is in; and bins that
+the noisy phase decides stay as the least squares have them. With weights that
+are large everywhere the noisy phase comes out.
 """
 
 from typing import NamedTuple, Optional
@@ -50,7 +55,7 @@ DOUBT = 0.003
 # Bins over which gain and noise are averaged, odd.
 AROUND = 7
 
-# Learnt logarithm of a weight above which refinement leaves a bin alone.
+# Logarithm of a learnt weight above which refinement leaves a bin alone.
 KEPT = 0.0
 
 

@@ -2,8 +2,9 @@
 
 SpeechBrain's enhancers estimate a magnitude and call ``resynth(magnitude,
 noisy)`` for the waveform. Their own `resynthesize` uses the phase of the
-noisy recording. `Resynthesizer` replaces it, with three choices: the noisy
-phase, the phase that the magnitudes imply, or both (see `noisy_phase`).
+noisy recording. `Resynthesizer` replaces it, with a choice: the noisy phase,
+the phase that the magnitudes imply, or both (see `noisy_phase`), by a rule or
+as a network has learnt it.
 """
 
 import torch
@@ -40,10 +41,10 @@ class Resynthesizer(torch.nn.Module):
         "learnt": the phase that a network finds, which sees the recording
         too and says bin by bin how far its phase is to be trusted. "auto":
         this where there are packaged weights, and else the noisy phase, with
-        a warning; `phase` then holds the choice. "noisy": the recording's
+        a warning; `phase` then holds the choice. The magnitudes then have
+        to be at the recording's level. "noisy": the recording's
         phase, as in SpeechBrain. "model": the phase that the magnitudes
-        imply; only the recording's length counts.
-        "both": the phase that the magnitudes imply, drawn to the recording's
+        imply; only the recording's length counts. "both": the phase that the magnitudes imply, drawn to the recording's
         phase where the enhancer left most of it, by a rule.
     normalize_wavs : bool
         Scale each waveform to a peak of 1, as SpeechBrain does.

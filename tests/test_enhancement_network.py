@@ -12,6 +12,7 @@ from speechbrain_phaseinv import (
     synthesis,
 )
 from speechbrain_phaseinv.estimation.enhancement import EnhancementNet
+from speechbrain_phaseinv.integration.offset import is_offset
 from speechbrain_phaseinv.noisy_phase import (
     direction,
     invert_towards,
@@ -52,10 +53,14 @@ def test_it_is_small():
 def test_all_trust_is_the_noisy_phase_refinement_included(window, hop):
     config = StftConfig(16000, 512, hop_length=hop, window=window)
     clean, noisy = recording()
+    noisy = noisy + 5  # an offset
     stft = analysis(noisy, config)
     magnitude = analysis(clean, config).abs()
+    magnitude[:, :, :3] = stft[..., :3].abs()
+    magnitude[:, 20:30] = 0.9 * stft[:, 20:30].abs()
     magnitude[:, 40:45] = 0
-    magnitude[:, :, ::7] = 0
+    magnitude[:, :, 3::7] = 0
+    assert is_offset(magnitude, config).any()
     wanted = synthesis(magnitude * direction(stft), config, 16000)
     inverter = SpectrogramInverter(config, estimator=network(config, 30.0))
     known = observe(inverter, stft, magnitude)
@@ -113,9 +118,11 @@ def inverted(backend, parameters=None):
     net.requires_grad_(parameters is None)
     generator = torch.Generator().manual_seed(0)
     noisy = torch.randn(2, 200, dtype=torch.double, generator=generator)
+    noisy[1] = 0.1 * noisy[1] + 5  # an offset
     stft = analysis(noisy, SMALL)
     gain = torch.rand(stft.shape, dtype=torch.double, generator=generator)
     inverter = SpectrogramInverter(SMALL, estimator=net, backend=backend)
+    gain[1] = 0.9
     known = observe(inverter, stft, gain * stft.abs())
     return invert_towards(inverter, gain * stft.abs(), *known, 200), net
 
@@ -168,6 +175,12 @@ def test_clean_magnitudes_gain_and_a_mask_loses_nothing(n_fft, hop, window):
     assert error["auto"] < error["noisy"] - 1
     # What the mask left is hardly touched.
     assert distance(made["auto", "mask"], made["noisy", "mask"]) < -15
+
+
+def test_without_a_recording_it_says_where_it_belongs():
+    inverter = SpectrogramInverter(CONFIG, estimator=network())
+    with pytest.raises(ValueError, match="use Resynthesizer"):
+        inverter(torch.rand(1, 5, 257))
 
 
 def test_where_no_weights_fit_the_noisy_phase_stands_in_and_says_so():

@@ -14,6 +14,8 @@ from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
 )
 
+from speechbrain_phaseinv import analysis
+
 mixing = import_module("enhancement.mixing")
 KINDS, Noise, coloured, mix = (
     mixing.KINDS,
@@ -152,3 +154,30 @@ def test_an_enhancer_is_trained_loaded_and_evaluated(tmp_path, capsys):
     for name in (f"{CLEAN}ours", f"{CLEAN}Griffin-Lim 32"):
         loud, soft = scores[name]
         assert soft == pytest.approx(loud, abs=1e-12)
+
+
+enhancers = import_module("enhancement.enhancers")
+maskers = import_module("enhancement.maskers")
+
+
+def test_a_gain_goes_to_a_finer_grid_and_back():
+    coarse, fine = enhancers.TRANSFORMS["gtcrn"], maskers.GRID
+    gain = torch.rand(2, 9, 257, generator=generator())
+    there = enhancers.carry(gain, coarse, fine, 17)
+    assert torch.allclose(there[:, 1], (gain[:, 0] + gain[:, 1]) / 2)
+    assert torch.equal(enhancers.carry(there, fine, coarse, 9), gain)
+
+
+def test_a_third_of_all_excerpts_is_near_clean_or_clean():
+    clean = synthetic_speech(1.0).float()
+    mixture = {"clean": clean, "noisy": clean + 0.02 * torch.randn(1, 16000)}
+    data = maskers.MaskedExcerpts(
+        [{**mixture, "gains": {}}], 30, repeats=200, fixed=True
+    )
+    shares = torch.stack([data[i][3] for i in range(200)])
+    assert 0.1 < (shares == 1).float().mean() < 0.3
+    assert 0.4 < (shares == 0).float().mean() < 0.7
+    batch = [x[None] for x in data[0]]
+    for config in enhancers.TRANSFORMS.values():
+        size = maskers.magnitude(*batch[:3], torch.ones(1), config)
+        assert torch.allclose(size, analysis(batch[0], config).abs())

@@ -41,9 +41,9 @@ ROOT, SHORT = TRANSFORMS["gtcrn"], TRANSFORMS["nsnet2"]
 # Where each enhancer's gain is applied.
 CASES = {
     "dtln": (HANN,),
-    "gtcrn": (ROOT, HANN, HAMMING),
+    "gtcrn": (ROOT, HANN),
     "nsnet2": (SHORT, HANN, HAMMING),
-    "clean magnitudes": (ROOT, SHORT, HANN, HAMMING),
+    "clean": (ROOT, SHORT, HANN, HAMMING),
 }
 SCORES = "pesq_wb", "estoi", "si_sdr"
 
@@ -71,6 +71,8 @@ def resynthesizers(config, phases, network):
     """One for each phase, by name, where a transform has it."""
     made = {}
     for phase in phases:
+        if phase == "clean":
+            continue
         options = {"normalize_wavs": False}
         if phase == "learnt" and network is not None:
             options["estimator"] = load_pretrained(network, config)
@@ -88,7 +90,7 @@ def evaluate(arguments):
     torch.set_num_threads(1)
     given = {x: getattr(arguments, x) for x in TRANSFORMS}
     enhancers = {x: Enhancer(x, path) for x, path in given.items() if path}
-    used = [x for x in CASES if x in enhancers or x not in TRANSFORMS]
+    used = [x for x in arguments.magnitudes if x in (*enhancers, "clean")]
     cases = [(x, config) for x in used for config in CASES[x]]
     tools = {
         config: resynthesizers(config, arguments.phases, arguments.network)
@@ -105,10 +107,12 @@ def evaluate(arguments):
         }
         prepare_all(hparams)
         speech, noise = recordings(hparams, arguments.split)
-    speech.select(arguments.corpora, arguments.limit)
+    speech.select(arguments.corpora)
     data = NoisyUtterances(speech, noise, arguments.snrs)
     rows = []
-    for i in progress(range(len(data)), arguments):
+    count = len(speech) if arguments.limit is None else arguments.limit
+    mixtures = range(min(count * len(arguments.snrs), len(data)))
+    for i in progress(mixtures, arguments):
         noisy, clean = (x[None, : arguments.samples] for x in data[i])
         gains = {x: y.gain(noisy) for x, y in enhancers.items()}
         for name, config in cases:
@@ -119,13 +123,15 @@ def evaluate(arguments):
                 gain = carry(
                     gains[name], TRANSFORMS[name], config, stft.shape[1]
                 )
-                magnitude = gain * recorded
+                share = arguments.clean_share
+                magnitude = share * magnitude + (1 - share) * gain * recorded
             true = torch.polar(magnitude, stft.angle())
             waveforms = {
                 phase: tool(magnitude, noisy)
                 for phase, tool in tools[config].items()
             }
-            waveforms["clean"] = synthesis(true, config, noisy.shape[1])
+            if "clean" in arguments.phases:
+                waveforms["clean"] = synthesis(true, config, noisy.shape[1])
             found = {x: scores(clean, w) for x, w in waveforms.items()}
             rows.append(
                 {
@@ -185,8 +191,17 @@ def main(arguments=None):
     parser.add_argument(
         "--phases",
         nargs="+",
-        default=["noisy", "learnt", "both", "model"],
+        default=["noisy", "learnt", "both", "model", "clean"],
         help="the noisy one first",
+    )
+    parser.add_argument(
+        "--clean_share",
+        type=float,
+        default=0,
+        help="of the clean magnitudes in the enhanced ones",
+    )
+    parser.add_argument(
+        "--magnitudes", nargs="+", default=list(CASES), choices=CASES
     )
     arguments = parser.parse_args(arguments)
     rows = evaluate(arguments)

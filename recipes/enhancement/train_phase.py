@@ -76,7 +76,7 @@ class EnhancementBrain(MuonBrain):
 
     def distance(self, waveform, clean):
         """Of each waveform from the clean one, at all resolutions, [batch]."""
-        level = clean.square().mean(1).sqrt().clamp_min(1e-8)
+        level = clean.square().mean(1).sqrt() + 1e-4
         margin = self.hparams.edge_frames * self.stft.hop_length
         total = 0
         for config in self.hparams.resolutions:

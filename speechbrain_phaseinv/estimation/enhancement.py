@@ -98,7 +98,7 @@ class EnhancementNet(torch.nn.Module):
         with torch.no_grad():
             self.last.bias[4] = 1.0
 
-    def forward(self, log_magnitude, state, gain, observed):
+    def forward(self, log_magnitude, state=None, gain=None, observed=None):
         """Estimates of all passes whose frames have come.
 
         Arguments
@@ -120,7 +120,17 @@ class EnhancementNet(torch.nn.Module):
             others of its bin; [batch, passes, 1, freq] each.
         state : torch.Tensor, [batch, frames, 4, freq]
             The last frames: context, and what still waits.
+
+        Raises
+        ------
+        ValueError
+            Without a recording.
         """
+        if gain is None or observed is None:
+            raise ValueError(
+                "an EnhancementNet is told of the noisy recording too: use "
+                "Resynthesizer, not SpectrogramInverter alone."
+            )
         parts = log_magnitude, gain, observed.real, observed.imag
         frames = torch.stack(parts, dim=2)
         if state is None:

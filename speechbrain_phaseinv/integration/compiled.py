@@ -138,7 +138,7 @@ def _compute(settings, inputs, recorded=False):
         (power, LOWEST[real]),
         _pull_arrays(inputs[9:], real),
         _ends_array(ends, batch),
-        _nothing_kept(freq) if keep is None else to_arrays(keep)[0],
+        _keep_array(keep, freq),
         (position, stride, new, schedule.offsets[0], n_iter),
         *_constants(config, new, stride, real),
         (CANCELLED, INAUDIBLE, torch.finfo(real).tiny),
@@ -158,7 +158,7 @@ def _adjoint(settings, inputs, record, gradients):
     """Gradients of all inputs, by the kernel."""
     from ..kernels import adjoint
 
-    schedule, config, power, n_iter, position, ends, _ = settings
+    schedule, config, power, n_iter, position, ends, keep = settings
     time, sizes, real = inputs[0], inputs[4], inputs[4].dtype
     steps, weights = record[:2]
     stride, new = schedule.stride, schedule.offsets[-1] + 1
@@ -176,6 +176,7 @@ def _adjoint(settings, inputs, record, gradients):
         *to_arrays(weights, sizes),
         pull,
         _ends_array(ends, len(sizes)),
+        _keep_array(keep, sizes.shape[2]),
         (position, stride, new, schedule.offsets[0], n_iter),
         *_constants(config, new, stride, real)[1:],
         CANCELLED,
@@ -278,9 +279,14 @@ def _no_pull(dtype):
     return nothing.to(dtype.to_complex()).numpy(), nothing.numpy()
 
 
+def _keep_array(keep, freq):
+    """Bins that keep what least squares give, empty where there are none."""
+    return _nothing_kept(freq) if keep is None else to_arrays(keep)[0]
+
+
 @constant
 def _nothing_kept(freq):
-    """Where the iterations may change all bins."""
+    """Of `_keep_array`."""
     return np.zeros((1, 0, freq), bool)
 
 

@@ -40,7 +40,11 @@ def define(
     for p in range(estimates.time.shape[1]):
         begin = p * stride
         known = sizes[:, begin : begin + REOPENED + new]
-        held = is_offset(known, config).unsqueeze(-1)
+        held, stays = is_offset(known, config), None
+        if keep is not None:
+            stays = keep[:, begin : begin + REOPENED + new]
+            held = held & ~stays
+        held = held.unsqueeze(-1)
         last, answers = state.phasors[:, first - 1], []
         for j in range(count):
             if pull:
@@ -66,7 +70,7 @@ def define(
             n_iter,
             stride,
             valid,
-            None if keep is None else keep[:, begin : begin + REOPENED + new],
+            stays,
         )
         done.append(phasors)
         samples.append(hops)

@@ -57,7 +57,8 @@ def run(
         share in [0, 1], [batch, passes, estimates, freq]: before its least
         squares, a frame's predecessor is drawn by that much to the target.
     keep : torch.Tensor, [batch, REOPENED + time, freq], bool, optional
-        Bins that refinement leaves as the least squares have them.
+        Bins that stay as the least squares have them, in refinement and
+        where there is an offset.
     backend : str
         "auto", "numba" or "torch".
 

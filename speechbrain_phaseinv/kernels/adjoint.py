@@ -125,6 +125,7 @@ def run(
     sizes,
     pull,
     ends,
+    keep,
     plan,
     real,
     to_start,
@@ -205,6 +206,8 @@ def run(
                 continue
             known = sizes[i, begin : begin + opened]
             given = known, counts, frame, scale, forth, back, ones
+            some = min(keep.shape[1], 1)
+            stays = keep[i * some, begin * some : (begin + opened) * some]
             # What was handed over, and what came out.
             for j in range(stride):
                 for k in range(freq):
@@ -280,7 +283,8 @@ def run(
                 held = held_bins(known[first + j], constant)
                 for k in range(freq):
                     z = g_phasors[first + j, k] * to_start[k].conjugate()
-                    carry[k] = 0 if k < held else carry[k] + z
+                    free = k >= held or (some > 0 and stays[first + j, k])
+                    carry[k] = carry[k] + z if free else 0
                     total_gradient[i, row, k] = carry[k]
                 least_squares_adjoint(
                     carry,

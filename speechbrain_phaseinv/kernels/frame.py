@@ -253,7 +253,7 @@ def run(
     ends : array of int, [batch]
         Frames of each signal in all.
     keep : array of bool, [batch, reopened + time, freq]
-        Bins that the iterations leave, or [1, 0, freq].
+        Bins that keep what least squares give, or [1, 0, freq].
     plan : tuple of int
         Frames committed so far, frames that a pass emits, new frames of a
         pass, offset of its first estimate, iterations.
@@ -321,6 +321,8 @@ def run(
                         output[i, j, k] = 1
                 continue
             known = sizes[i, begin : begin + opened]
+            some = min(keep.shape[1], 1)
+            stays = keep[i * some, begin * some : (begin + opened) * some]
             copy(reopening[first - 1], last)
             for j in range(answers):
                 row = p * answers + j
@@ -364,7 +366,8 @@ def run(
                 sign = 1.0 if last[0].real >= 0 else -1.0
                 held = held_bins(known[first + j], constant)
                 for k in range(freq):
-                    last[k] = sign if k < held else found[0, k]
+                    free = k >= held or (some > 0 and stays[first + j, k])
+                    last[k] = found[0, k] if free else sign
                     phasors[first + j, k] = last[k] * to_start[k]
                 if recorded:
                     for n in range(4):
@@ -379,8 +382,6 @@ def run(
             )
             at = i * recorded, p * recorded
             kept = turns[at[0], at[1]], kept_slopes[at[0], at[1]]
-            some = min(keep.shape[1], 1)
-            stays = keep[i * some, begin * some : (begin + opened) * some]
             iterate(
                 phasors,
                 known,
