@@ -41,11 +41,12 @@ class Resynthesizer(torch.nn.Module):
         "learnt": the phase that a network finds, which sees the recording
         too and says bin by bin how far its phase is to be trusted. "auto":
         this where there are packaged weights, and else the noisy phase, with
-        a warning; `phase` then holds the choice. The magnitudes then have
-        to be at the recording's level. "noisy": the recording's
+        a warning; `phase` then holds the choice. Learnt weights take the
+        magnitudes to be at the recording's level. "noisy": the recording's
         phase, as in SpeechBrain. "model": the phase that the magnitudes
-        imply; only the recording's length counts. "both": the phase that the magnitudes imply, drawn to the recording's
-        phase where the enhancer left most of it, by a rule.
+        imply; only the recording's length counts. "both": the phase that the
+        magnitudes imply, drawn to the recording's phase where the enhancer
+        left most of it, by a rule.
     normalize_wavs : bool
         Scale each waveform to a peak of 1, as SpeechBrain does.
     lookahead : int
