@@ -39,14 +39,14 @@ class Resynthesizer(torch.nn.Module):
         The transform that the magnitudes come from.
     phase : str
         "learnt": the phase that a network finds, which sees the recording
-        too and says bin by bin how far its phase is to be trusted; the
-        magnitudes have to be at the recording's level. "auto": this where
-        there are packaged weights, and else the noisy phase, with a warning;
-        `phase` then holds the choice. "noisy": the recording's phase, as in
-        SpeechBrain. "model": the phase that the magnitudes imply; only the
-        recording's length counts. "both": the phase that the magnitudes
-        imply, drawn to the recording's where the enhancer left most of it,
-        by a rule.
+        too and says bin by bin how far its phase is to be trusted. "auto":
+        this where there are packaged weights, and else the noisy phase, with
+        a warning; `phase` then holds the choice. Learnt weights take the
+        magnitudes to be at the recording's level. "noisy": the recording's
+        phase, as in SpeechBrain. "model": the phase that the magnitudes
+        imply; only the recording's length counts. "both": the phase that the
+        magnitudes imply, drawn to the recording's phase where the enhancer
+        left most of it, by a rule.
     normalize_wavs : bool
         Scale each waveform to a peak of 1, as SpeechBrain does.
     lookahead : int
