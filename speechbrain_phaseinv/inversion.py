@@ -26,11 +26,11 @@ from .stft import (
 )
 
 # Whole spectrograms are inverted as a stream of blocks, of so many frames in
-# all signals of a batch together but of no fewer than the least: an hour, or a
-# large batch, then needs little more memory than its spectrograms, and the
-# samples are the same.
+# all signals of a batch together: an hour, or a large batch, then needs little
+# more memory than its spectrograms, and the samples are the same. Between
+# blocks one thread works alone, so that small ones cost the others time.
 BLOCK_FRAMES = 1024
-LEAST_FRAMES = 16
+LEAST_FRAMES = 192
 
 # Chosen on validation speech, with the gradient theorem.
 DEFAULT_POWER = 1.5
