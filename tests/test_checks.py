@@ -72,6 +72,19 @@ def test_lengths_do_not_follow_the_default_device():
         assert check_lengths(FRAMES, MAGNITUDE).tolist() == FRAMES
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_all_but_zero_is_zero(dtype):
+    limits = torch.finfo(dtype)
+    quietest = limits.tiny / limits.eps
+    x = [0, limits.tiny / 4, quietest / 2, 2 * quietest, 1]
+    x = torch.tensor([[x]], dtype=dtype, requires_grad=True)
+    checked = check_magnitude(x, StftConfig(16000, 8))
+    expected = torch.where(x > quietest, x, 0)
+    assert torch.equal(checked, expected)
+    checked.sum().backward()
+    assert x.grad.flatten().tolist() == [0, 0, 0, 1, 1]
+
+
 @pytest.mark.parametrize(
     "bad, error, message",
     [
