@@ -6,7 +6,12 @@ import torch
 
 from .checks import check_magnitude, check_real
 from .noisy_phase import direction, flush_towards, observe, step_towards
-from .stft import analysis_flush, analysis_step, windowed_frames
+from .stft import (
+    analysis_flush,
+    analysis_step,
+    normalise,
+    windowed_frames,
+)
 
 
 class EnhancementStream:
@@ -185,7 +190,7 @@ class EnhancementStream:
     def _emit(self, signal, ends=None):
         """Samples from the next of the overlap-add, from sample 0 on."""
         config = self.inverter.config
-        waveform = self.inverter.normalise(signal, self.hops, ends)
+        waveform = normalise(signal, config, self.hops, ends)
         skip = max(config.trim - self.hops * config.hop_length, 0)
         self.hops += signal.shape[1] // config.hop_length
         waveform = waveform[:, skip:].clone()

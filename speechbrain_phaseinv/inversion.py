@@ -236,11 +236,11 @@ class SpectrogramInverter(torch.nn.Module):
                 block = torch.where(here < ends[:, None, None], block, last)
             estimates, state = self.estimate(block, state)
             signal, phasor, state = self._commit(estimates, state, lengths)
-            pieces.append(self.normalise(signal, position, ends))
+            pieces.append(normalise(signal, self.config, position, ends))
             phasors += [phasor] * with_phasors
             position = state.position
         signal, phasor = self._end(state, ends)
-        pieces.append(self.normalise(signal, position, ends))
+        pieces.append(normalise(signal, self.config, position, ends))
         waveform = torch.cat(pieces, dim=1)
         if not with_phasors:
             return waveform, None
@@ -336,7 +336,7 @@ class SpectrogramInverter(torch.nn.Module):
         """
         position = state.position
         signal, _, state = self._commit(estimates, state)
-        return self.normalise(signal, position), state
+        return normalise(signal, self.config, position), state
 
     @eager
     def flush(self, state):
@@ -355,7 +355,7 @@ class SpectrogramInverter(torch.nn.Module):
         first, end = state.position, state.position + state.waiting
         ends = torch.tensor([end], device=state.signal.device)
         signal, _ = self._end(state, ends.expand(len(state.signal)))
-        return self.normalise(signal, first, ends)
+        return normalise(signal, self.config, first, ends)
 
     def pending(self, state):
         """Samples that still wait for frames, as they stand.
@@ -371,7 +371,8 @@ class SpectrogramInverter(torch.nn.Module):
         """
         out = REOPENED * self.config.hop_length
         ends = torch.tensor([state.position], device=state.signal.device)
-        return self.normalise(state.signal[:, out:], state.position, ends)
+        signal = state.signal[:, out:]
+        return normalise(signal, self.config, state.position, ends)
 
     def start(self, stft):
         """The state of a stream whose frames have these phases.
@@ -467,24 +468,6 @@ class SpectrogramInverter(torch.nn.Module):
         if state.waiting:
             missing = -state.waiting % self.stride + self.schedule.lookahead
         return state.sizes[:, -1:].expand(-1, missing, -1)
-
-    def normalise(self, signal, first, ends=None):
-        """Samples from an overlap-add.
-
-        Arguments
-        ---------
-        signal : torch.Tensor, [batch, samples]
-            Overlap-add of hops from the `first` on.
-        first : int
-            The hop, counted from the stream's start.
-        ends : torch.Tensor, [batch], int, optional
-            Frames of each signal in all. Default: none ends.
-
-        Returns
-        -------
-        waveform : torch.Tensor, [batch, samples]
-        """
-        return normalise(signal, self.config, first, ends)
 
     def _analyse(self, signal, count):
         """Unit phasors of the signal's frames; one where there is nothing."""

@@ -42,7 +42,7 @@ from .integration.least_squares import log_weights
 from .integration.phasors import from_angle, multiply
 from .integration.refinement import REOPENED
 from .state import InverterState
-from .stft import finish
+from .stft import finish, normalise
 
 # Weight of the noisy phase relative to the anchor to the frame before, where
 # `signal_to_noise` is 1. Chosen on validation speech, as the next two.
@@ -186,7 +186,7 @@ def step_towards(inverter, magnitude, observed, trust, state=None, ends=None):
     Returns
     -------
     signal : torch.Tensor, [batch, frames * hop_length]
-        Overlap-add, for `SpectrogramInverter.normalise`.
+        Overlap-add, for `stft.normalise`.
     state : TowardsState
     """
     if state is None:
@@ -281,5 +281,5 @@ def invert_towards(inverter, magnitude, observed, trust, length=None):
     signal, state = step_towards(inverter, magnitude, observed, trust)
     signal = torch.cat([signal, flush_towards(inverter, state)], dim=1)
     count = torch.tensor([magnitude.shape[1]], device=signal.device)
-    waveform = inverter.normalise(signal, 0, count)
+    waveform = normalise(signal, inverter.config, 0, count)
     return finish(waveform, inverter.config, magnitude.shape[1], length)

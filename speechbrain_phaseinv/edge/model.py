@@ -8,6 +8,7 @@ import torch
 from ..estimation.features import log_magnitude
 from ..integration.refinement import REOPENED, OverlapState
 from ..inversion import BEFORE, InverterState
+from ..stft import normalise
 
 
 class PassModel(torch.nn.Module):
@@ -104,9 +105,8 @@ class PassModel(torch.nn.Module):
         )
         size = signal.shape[1]
         waits = state.signal[:, REOPENED * config.hop_length :]
-        signal = inverter.normalise(
-            torch.cat([signal, waits], dim=1), position, ends
-        )
+        signal = torch.cat([signal, waits], dim=1)
+        signal = normalise(signal, config, position, ends)
         overlap = state.phasors, state.frames, state.signal
         return (
             *(signal[:, :size], signal[:, size:], calls + 1, state.level),

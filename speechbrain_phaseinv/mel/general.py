@@ -10,7 +10,7 @@ import torch
 
 from ..backends import compiled_serves, over_signals, to_arrays
 from ..checks import check_integer
-from ..estimation.network import STEP_SCALE, GatedBlock
+from ..estimation.network import STEP_SCALE
 from . import geometry
 from .config import SMALLEST
 from .inversion import MelInversion
@@ -71,24 +71,10 @@ class GeneralMelNet(MelNet):
         n_iter=4,
     ):
         super().__init__()
-        self.history = check_integer("history", history, 1)
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, got {kernel_size}.")
-        self.channels, self.bin_channels = channels, bin_channels
+        self.bin_channels = bin_channels
         self.n_iter = check_integer("n_iter", n_iter)
-        self.first = torch.nn.Conv2d(
-            1 + self.history, channels, (1, 3), padding=(0, 1)
-        )
-        self.blocks = torch.nn.Sequential(
-            *(GatedBlock(channels, kernel_size) for _ in range(blocks))
-        )
-        self.to_bins = torch.nn.Conv2d(channels, 2 * bin_channels, 1)
-        self.detail = torch.nn.Conv2d(
-            2,
-            2 * bin_channels,
-            (1, kernel_size),
-            padding=(0, kernel_size // 2),
-        )
+        history = check_integer("history", history, 1)
+        self.add_layers(channels, blocks, bin_channels, kernel_size, history)
         width = check_integer("geometry_channels", geometry_channels, 1)
         self.of_band = _function(geometry.BAND_NUMBERS, width, 2 * channels)
         self.of_bin = _function(

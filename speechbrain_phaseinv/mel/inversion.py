@@ -24,14 +24,12 @@ _LEAST_ROWS = 8
 class Tabulated(torch.nn.Module):
     """A module with constant tables that follow from its description.
 
+    A subclass has ``tables()``, which makes them by name, on the CPU.
+
     The tables are buffers, but no checkpoint has them. So they are filled
     again after every move: a module that was built on the device meta gets
     them with ``to_empty``.
     """
-
-    def tables(self):
-        """The tables by name, on the CPU."""
-        raise NotImplementedError
 
     def add_tables(self):
         """Register the tables, once what they follow from is there."""

@@ -24,16 +24,31 @@ BLOCK_FRAMES = 16
 class MelNet(Tabulated):
     """The frames of a network from log-mels to magnitudes, without layers.
 
-    A subclass has `config`, `history`, the frames before the current one that
-    it sees, the layer `first`, the tables `below` and `above`, the bands that
-    each bin lies between, and `correct`.
+    A subclass has `config`, the tables `below` and `above`, the bands that
+    each bin lies between, and ``correct(log_mel, steps, trained)``, magnitudes
+    from [frames, n_mels] and [frames, bands, steps].
     """
 
     lookahead = 0
 
-    def correct(self, log_mel, steps, trained):
-        """Magnitudes from [frames, n_mels] and [frames, bands, steps]."""
-        raise NotImplementedError
+    def add_layers(self, channels, blocks, bin_channels, kernel_size, history):
+        """Make the layers over bands and bins, of so many frames before."""
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, got {kernel_size}.")
+        self.history = history
+        self.first = torch.nn.Conv2d(
+            1 + history, channels, (1, 3), padding=(0, 1)
+        )
+        self.blocks = torch.nn.Sequential(
+            *(GatedBlock(channels, kernel_size) for _ in range(blocks))
+        )
+        self.to_bins = torch.nn.Conv2d(channels, 2 * bin_channels, 1)
+        self.detail = torch.nn.Conv2d(
+            2,
+            2 * bin_channels,
+            (1, kernel_size),
+            padding=(0, kernel_size // 2),
+        )
 
     def levels(self, log_mel):
         """What the steps are taken of, [batch, time, bands], in nepers."""

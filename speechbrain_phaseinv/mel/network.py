@@ -11,7 +11,7 @@ bands; only the last ones work on the bins.
 import torch
 
 from ..checks import check_integer
-from ..estimation.network import STEP_SCALE, GatedBlock
+from ..estimation.network import STEP_SCALE
 from .config import SMALLEST, mel_filterbank
 from .inversion import MelInversion
 from .layers import LARGEST_CORRECTION, MelNet, gated, run
@@ -76,34 +76,19 @@ class MelInversionNet(MelNet):
                 f"take fewer bands, or an n_fft above {config.stft.n_fft}."
             )
         self.config = config
-        self.history = check_integer("history", history, 1)
         self.hyperparameters = {
             "channels": check_integer("channels", channels, 1),
             "blocks": check_integer("blocks", blocks),
             "bin_channels": check_integer("bin_channels", bin_channels, 1),
             "kernel_size": check_integer("kernel_size", kernel_size, 1),
-            "history": self.history,
+            "history": check_integer("history", history, 1),
             "n_iter": check_integer("n_iter", n_iter),
         }
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, got {kernel_size}.")
         # As in the training of the packaged weights.
         self.inversion = MelInversion(config, n_iter, edges=False)
-        self.first = torch.nn.Conv2d(
-            1 + self.history, channels, (1, 3), padding=(0, 1)
-        )
+        self.add_layers(channels, blocks, bin_channels, kernel_size, history)
         # Bands differ in width: what a step means depends on where it is.
         self.band = torch.nn.Parameter(torch.zeros(channels, config.n_mels))
-        self.blocks = torch.nn.Sequential(
-            *(GatedBlock(channels, kernel_size) for _ in range(blocks))
-        )
-        self.to_bins = torch.nn.Conv2d(channels, 2 * bin_channels, 1)
-        self.detail = torch.nn.Conv2d(
-            2,
-            2 * bin_channels,
-            (1, kernel_size),
-            padding=(0, kernel_size // 2),
-        )
         self.last = torch.nn.Parameter(torch.zeros(bin_channels))
         self.bin = torch.nn.Parameter(torch.zeros(config.stft.num_bins))
         self.add_tables()
