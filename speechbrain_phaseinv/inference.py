@@ -22,9 +22,9 @@ try:
     from speechbrain.utils.fetching import FetchConfig
 except (ImportError, OSError, RuntimeError, AttributeError) as error:
     raise ImportError(
-        "speechbrain cannot be imported. It needs torchaudio, whose last "
-        "release, 2.11, loads only beside torch 2.11 or 2.12: "
-        'pip install "torch<2.13" "torchaudio<2.12" "speechbrain>=1.1.2"'
+        "speechbrain cannot be imported. It needs torchaudio, whose release "
+        "2.11.0 loads only beside torch 2.11 or 2.12, and 2.11.1 not there: "
+        'pip install "torch<2.13" "torchaudio<2.11.1" "speechbrain>=1.1.2"'
     ) from error
 
 __all__ = [
