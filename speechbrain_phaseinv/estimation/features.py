@@ -18,9 +18,9 @@ from ..windows import constant
 # smallest float32 that its reciprocal is a normal number too.
 LOG_FLOOR = -69.0
 
-# The floor relative to the peak of the stream: -66 dB. Chosen on validation
+# The floor relative to the peak of the stream: -80 dB. Chosen on validation
 # speech, whole and with its weakest bins set to zero.
-FLOOR = 5e-4
+FLOOR = 1e-4
 
 # The peak falls by this factor a frame: as fast as speech, so that soft pauses
 # keep their detail, and slower than a mask opens and shuts.
