@@ -9,6 +9,7 @@ far below the sound so far are raised to a floor relative to its peak.
 
 import math
 
+import numpy as np
 import torch
 
 from ..backends import compiled_serves, to_arrays
@@ -108,13 +109,16 @@ def _log_compiled(magnitude, level):
 
     log, level = torch.empty_like(magnitude), level.clone()
     largest = torch.finfo(magnitude.dtype).max
-    features.log_magnitude(
+    array = log.numpy()
+    features.relative_magnitude(
         *to_arrays(magnitude),
         level.numpy(),
         (FLOOR, LOG_FLOOR, LEAST_EXPONENT, largest, DECAY),
         magnitude.shape[-1] // LOWEST_BINS,
-        log.numpy(),
+        array,
     )
+    # Its rounding is the same wherever a bin is.
+    np.log(array, out=array)
     return log, level
 
 

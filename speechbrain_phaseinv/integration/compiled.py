@@ -91,7 +91,7 @@ def _gradients_of_definition(ctx, inputs, gradients):
 def _constants(config, new, emitted, dtype):
     """What the kernels have to know of the transform, as arrays."""
     advance = expected_advance(config, torch.float64).numpy()
-    to_start = config.start_phasor(torch.complex128).numpy()
+    to_start = config.start_phasor(dtype.to_complex()).numpy()
     scale = overlap_scale(config, new, emitted, dtype).numpy()
     lobe = main_lobe(config).numpy()
     window = config.window_tensor(dtype).numpy()

@@ -1,15 +1,15 @@
-"""Log-magnitudes, compiled; the definition is `estimation.features`."""
+"""What logarithms are taken of; the definition is `estimation.features`."""
 
 import math
-
-import numpy as np
 
 from . import compiled
 
 
 @compiled()
-def log_magnitude(magnitude, level, limits, first, output):
-    """Log-magnitudes of [batch, time, freq], written to `output`.
+def relative_magnitude(magnitude, level, limits, first, output):
+    """Magnitudes [batch, time, freq] by their level, raised to the floor.
+
+    Written to `output`. NumPy takes the logarithm, many bins at a time.
 
     `level`, [batch, 2], becomes the level after them. `limits` holds the
     relative floor, the lowest logarithm, the least exponent of a level, the
@@ -23,7 +23,7 @@ def log_magnitude(magnitude, level, limits, first, output):
     for i in range(batch):
         scale, peak = level[i]
         for t in range(time):
-            here, log = magnitude[i, t], output[i, t]
+            here, to = magnitude[i, t], output[i, t]
             loudest = number(0)
             for k in range(freq):
                 loudest = here[k] if here[k] > loudest else loudest
@@ -44,5 +44,5 @@ def log_magnitude(magnitude, level, limits, first, output):
             for k in range(freq):
                 x = here[k] * scale
                 x = x if x < largest else largest
-                log[k] = np.log(x if x > floor else floor)
+                to[k] = x if x > floor else floor
         level[i, 0], level[i, 1] = scale, peak

@@ -58,8 +58,10 @@ def to_spectra(signals, both, first, second):
     transform(signals, True, both)
     number, n_fft = type(both[0].real), both.size
     half = number(0.5)
+    for k in range(first.size):  # apart, since it runs backwards
+        second[k] = both[n_fft - k if k > 0 else 0]
     for k in range(first.size):
-        z, mirror = both[k], both[n_fft - k if k > 0 else 0]
+        z, mirror = both[k], second[k]
         first[k] = complex(
             half * (z.real + mirror.real), half * (z.imag - mirror.imag)
         )
@@ -365,17 +367,19 @@ def run(
                 # The phase of an offset goes on as it was.
                 sign = 1.0 if last[0].real >= 0 else -1.0
                 held = held_bins(known[first + j], constant)
+                solved, turned = found[0], phasors[first + j]
                 for k in range(freq):
                     free = k >= held or (some > 0 and stays[first + j, k])
-                    last[k] = found[0, k] if free else sign
-                    phasors[first + j, k] = last[k] * to_start[k]
+                    last[k] = solved[k] if free else sign
+                    turned[k] = last[k] * to_start[k]
                 if recorded:
                     for n in range(4):
                         copy(found[n], steps[i, row, 1 + n])
             for j in range(first):
                 copy(before[j], frames[j])
+                source, turned = reopening[j], phasors[j]
                 for k in range(freq):
-                    phasors[j, k] = reopening[j, k] * to_start[k]
+                    turned[k] = source[k] * to_start[k]
             pair = spectrum, signals
             synthesise(
                 phasors, known, counts, first, opened, frame, pair, frames
@@ -405,12 +409,11 @@ def run(
                 signal[n] = total[stride * hop + n]
             for j in range(reopened):
                 copy(frames[stride + j], before[j])
+                source, turned = phasors[stride + j], reopening[j]
                 for k in range(freq):
-                    z = phasors[stride + j, k] * to_start[k].conjugate()
-                    reopening[j, k] = z
+                    turned[k] = source[k] * to_start[k].conjugate()
                 for k in real:
-                    sign = 1.0 if reopening[j, k].real >= 0 else -1.0
-                    reopening[j, k] = sign
+                    turned[k] = 1.0 if turned[k].real >= 0 else -1.0
             # The last of the frames that are kept are those committed now.
             for j in range(stride):
                 copy(reopening[reopened - stride + j], output[i, begin + j])

@@ -109,6 +109,20 @@ def fraction(z, square):
 
 
 @compiled(inner=True)
+def _exponential(x):
+    """exp(x) for -709 < x <= 0, as the 512th power of exp(x / 512).
+
+    Relative to it, the error is 1e-7 in single and 1e-11 in double precision.
+    """
+    z = np.float64(x) / 1024
+    p, q = fraction(z, z * z)
+    power = (q + p) / (q - p)
+    for _ in range(9):
+        power *= power
+    return power
+
+
+@compiled(inner=True)
 def phase_weights(here, past, time, frequency, scale, anchor, coupling):
     """`integration.least_squares.phase_weights` of a frame; all [freq].
 
@@ -124,10 +138,10 @@ def phase_weights(here, past, time, frequency, scale, anchor, coupling):
         coupling[k] = own * here[k] + power * below + frequency[k]
         peak = anchor[k] if anchor[k] > peak else peak
         peak = coupling[k] if coupling[k] > peak else peak
-    for k in range(here.size):
-        l, g = anchor[k] - peak, coupling[k] - peak
-        anchor[k] = math.exp(l if l > lowest else lowest)
-        coupling[k] = math.exp(g if g > lowest else lowest)
+    for row in (anchor, coupling):
+        for k in range(here.size):
+            log = row[k] - peak
+            row[k] = _exponential(log if log > lowest else lowest)
 
 
 @compiled(inner=True)
@@ -153,7 +167,8 @@ def least_squares(
     to `output`: the unit phasors and, for the gradient, the solutions before
     they were normalised, exp(j (tpd - theta)) and exp(j theta).
     """
-    phasor, solution, rotor, tilt = output
+    # One by one: unpacked, they would not count as contiguous.
+    phasor, solution, rotor, tilt = output[0], output[1], output[2], output[3]
     freq = time.size
     angle = np.empty(freq)
     target = np.empty(freq, dtype=np.complex128)
