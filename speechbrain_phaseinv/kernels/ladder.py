@@ -109,10 +109,11 @@ def fraction(z, square):
 
 
 @compiled(inner=True)
-def _exponential(x):
-    """exp(x) for -709 < x <= 0, as the 512th power of exp(x / 512).
+def exponential(x):
+    """exp(x) for -709 < x < 709, as the 512th power of exp(x / 512).
 
-    Relative to it, the error is 1e-7 in single and 1e-11 in double precision.
+    The error, relative, is 1e-7 in single and at most 1e-11 in double
+    precision; as `fraction`, it goes through a processor's vector unit.
     """
     z = np.float64(x) / 1024
     p, q = fraction(z, z * z)
@@ -141,7 +142,7 @@ def phase_weights(here, past, time, frequency, scale, anchor, coupling):
     for row in (anchor, coupling):
         for k in range(here.size):
             log = row[k] - peak
-            row[k] = _exponential(log if log > lowest else lowest)
+            row[k] = exponential(log if log > lowest else lowest)
 
 
 @compiled(inner=True)

@@ -8,6 +8,7 @@ goes through all layers alone: a stream gives the bits of the offline call.
 import numpy as np
 
 from . import compiled
+from .ladder import exponential
 from .network import OPTIONS, add_gated, bounded, convolve
 
 
@@ -124,7 +125,7 @@ def _correct(logs, smooth, bands, detail, place, tables, scale, limit, output):
         more = total[k]
         more = more if more < limit else limit
         more = more if more > -limit else -limit
-        output[k] = np.exp(logs[k] + more)
+        output[k] = exponential(logs[k] + more)
 
 
 @compiled(**OPTIONS)
@@ -163,7 +164,8 @@ def run(signals, frames, about, numbers, inversion, layers, output):
     root = number(power)
     levels = np.empty((window, bands), output.dtype)
     x = np.empty((window, bands), output.dtype)
-    smooth, plain, logs = np.empty((3, freq), output.dtype)
+    rows = np.empty((3, freq), output.dtype)
+    smooth, plain, logs = rows[0], rows[1], rows[2]
     for s in range(signals[0], signals[1]):
         for t in range(time):
             for i in range(window):
