@@ -59,7 +59,9 @@ class EnhancementStream:
     def reset(self):
         """Forget everything, as a new stream."""
         self.pending = None  # samples, of `analysis_step`
-        self.state = None  # of `step_towards`; overlap-add, with "noisy"
+        # Of `step_towards` or, with "model", of the inverter; with "noisy" the
+        # overlap-add.
+        self.state = None
         self.taken = self.given = self.hops = 0
 
     @property
@@ -151,18 +153,17 @@ class EnhancementStream:
                 f"{list(magnitude.shape)}."
             )
         magnitude = self.gain * magnitude
+        if self.phase == "model":
+            waveform, self.state = self.inverter.step(magnitude, self.state)
+            return self._emit(waveform)
         if self.phase == "noisy":
             signal = self._overlap_add(magnitude * direction(stft))
         else:
-            observed, trust = observe(
-                self.inverter, stft, magnitude, self.trust
-            )
-            if self.phase == "model":
-                trust = 0 * trust
+            known = observe(self.inverter, stft, magnitude, self.trust)
             signal, self.state = step_towards(
-                self.inverter, magnitude, observed, trust, self.state
+                self.inverter, magnitude, *known, self.state
             )
-        return self._emit(signal)
+        return self._emit(normalise(signal, config, self.hops))
 
     def _overlap_add(self, stft):
         """Hops that no later frame reaches, oldest frame first."""
@@ -179,20 +180,23 @@ class EnhancementStream:
 
     def _rest(self):
         """Samples to the end of the last frame's window."""
+        if self.phase == "model":
+            return self._emit(self.inverter.flush(self.state))
         if self.phase == "noisy":
             count, signal = self.hops, self.state
         else:
             inner = self.state.inverter
             count = inner.position + inner.waiting
             signal = flush_towards(self.inverter, self.state)
-        return self._emit(signal, torch.tensor([count], device=signal.device))
-
-    def _emit(self, signal, ends=None):
-        """Samples from the next of the overlap-add, from sample 0 on."""
+        ends = torch.tensor([count], device=signal.device)
         config = self.inverter.config
-        waveform = normalise(signal, config, self.hops, ends)
+        return self._emit(normalise(signal, config, self.hops, ends))
+
+    def _emit(self, waveform):
+        """The next samples, from sample 0 on."""
+        config = self.inverter.config
         skip = max(config.trim - self.hops * config.hop_length, 0)
-        self.hops += signal.shape[1] // config.hop_length
+        self.hops += waveform.shape[1] // config.hop_length
         waveform = waveform[:, skip:].clone()
         self.given += waveform.shape[1]
         return waveform
