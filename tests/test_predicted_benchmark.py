@@ -59,7 +59,16 @@ def test_what_is_not_finite_is_refused(predicted):
         predicted.measure(np.array([0.1, np.nan]), 24000)
 
 
-def test_a_folder_without_mels_is_refused(predicted, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        ((), "holds no mel spectrograms"),
+        (("--rendered", "other"), "expected NAME=FOLDER, got 'other'"),
+    ],
+)
+def test_what_holds_nothing_is_refused(
+    predicted, tmp_path, capsys, more, message
+):
     with pytest.raises(SystemExit):
-        predicted.main([str(tmp_path), "--mel", "hifigan-22050"])
-    assert "holds no mel spectrograms" in capsys.readouterr().err
+        predicted.main([str(tmp_path), "--mel", "hifigan-22050", *more])
+    assert message in capsys.readouterr().err
