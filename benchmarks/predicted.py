@@ -7,7 +7,8 @@ convention --mel. There is no recording to compare with, and the scores need
 none: DNSMOS (overall, and P.808) of `pip install speechmos`, DistillMOS of
 `pip install distillmos`, both with their weights in the wheel; without a
 package its columns are empty. --rendered adds what another vocoder made of the
-same mels, .wav files of the same names.
+same mels, .wav files of the same names. "Updates" are ours without a network
+for magnitudes, as in mels.py.
 
 All waveforms get the same level before they are scored; scores are means. The
 largest step between two samples of all files, relative to the root mean
@@ -73,7 +74,11 @@ def waveforms(files, options):
     """Method, waveform [samples] and sampling rate, file by file."""
     config, n_iter = mel_preset(options.mel), options.iterations
     peer = f"InverseMelScale, Griffin-Lim {n_iter}"
-    methods = {peer: peer_of(config, n_iter), "ours": ours_of(config)}
+    methods = {
+        peer: peer_of(config, n_iter),
+        "updates": ours_of(config, "none"),
+        "ours": ours_of(config),
+    }
     for file in files:
         mel = torch.from_numpy(read_mel(file, config.n_mels))
         for method, vocode in methods.items():

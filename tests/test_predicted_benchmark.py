@@ -39,7 +39,8 @@ def test_prints_a_row_for_each_method(predicted, tmp_path, capsys, monkeypatch):
     header, _, *rows = capsys.readouterr().out.splitlines()[2:]
     assert header.endswith("largest step |")
     names, *columns = zip(*(x.strip("| ").split(" | ") for x in rows))
-    assert names == ("InverseMelScale, Griffin-Lim 2", "ours", "other")
+    peer = "InverseMelScale, Griffin-Lim 2"
+    assert names == (peer, "updates", "ours", "other")
     assert set(columns[0]) == {"7.00"} and set(columns[1]) == {"8.00"}
     assert set(columns[2]) == {"0.05"}  # all have one level
     assert all(float(x) > 0 for x in columns[3])
