@@ -177,6 +177,8 @@ def test_the_second_step_differs_from_the_other_recipe_only_where_it_says():
         "hop_length",
         "shortest_window",
         "derivative_steps",
+        "lr",
+        "lr_muon",
         "excerpt_samples",
         "provisional",
         "refinements",
