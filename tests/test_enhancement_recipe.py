@@ -184,6 +184,11 @@ def test_an_enhancer_is_trained_loaded_and_evaluated(tmp_path, capsys):
         loud, soft = scores[name]
         assert soft == pytest.approx(loud, abs=1e-12)
 
+    run("enhancement.compare", output, output, "--against", output, output)
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = (x for x in lines if x.startswith("| enhanced, noisy phase"))
+    assert line.count("+0.000 ± 0.000") >= 2 and "+0.000 +0.000" in line
+
 
 enhancers = import_module("enhancement.enhancers")
 maskers = import_module("enhancement.maskers")

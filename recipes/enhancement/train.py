@@ -44,7 +44,7 @@ class MaskBrain(RecipeBrain):
         return self.modules.enhance_model(features) * features
 
     def compute_objectives(self, predictions, batch, stage):
-        """Errors of the log-magnitudes, and of the waveform behind `resynth`."""
+        """Errors of log-magnitudes, and of the waveform behind `resynth`."""
         noisy, clean = (x.to(self.device) for x in batch)
         weight = self.hparams.waveform_weight
         loss = self.hparams.magnitude_weight * torch.nn.functional.mse_loss(
