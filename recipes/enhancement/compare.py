@@ -18,14 +18,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from enhancement.evaluate_phase import SCORES
-
 from speechbrain_phaseinv.evaluation.tables import (
     format_table,
     mean_of,
     summarise,
 )
 
+SCORES = "pesq_wb", "estoi", "si_sdr"
 REFERENCE = "enhanced, noisy phase (SpeechBrain)"
 
 
