@@ -87,7 +87,9 @@ def evaluate(arguments):
     for i in progress(mixtures, arguments):
         noisy, clean = (x.unsqueeze(0) for x in data[i])
         magnitude = analysis(clean, config, pad_mode).abs()
-        waveforms = {("noisy speech", "as it is"): noisy}
+        waveforms = {}
+        if not arguments.enhanced_only:
+            waveforms["noisy speech", "as it is"] = noisy
         for name, resynth in compared.items():
             enhancer.hparams.resynth = resynth
             waveforms["enhanced", name] = enhancer.enhance_batch(noisy)
@@ -135,7 +137,7 @@ def main(arguments=None):
         "--phases", nargs="+", default=[""], help="beginnings of their names"
     )
     parser.add_argument(
-        "--enhanced_only", action="store_true", help="no clean magnitudes"
+        "--enhanced_only", action="store_true", help="no others beside"
     )
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args(arguments)
