@@ -34,7 +34,8 @@ def read(folder, name):
     for row in json.loads(Path(folder, name).read_text(encoding="utf-8")):
         # PESQ needs a package, and speech.
         kept = {key: row[key] for key in SCORES if row[key] is not None}
-        scores.setdefault(row["method"], {})[row["mixture"]] = kept
+        mixture = row["recording"], row["snr"]
+        scores.setdefault(row["method"], {})[mixture] = kept
     return scores
 
 

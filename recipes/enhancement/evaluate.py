@@ -100,7 +100,7 @@ def evaluate(arguments):
             rows.append(
                 {
                     "method": f"{kind}, {name}",
-                    "mixture": i,
+                    "recording": i // len(snrs),
                     "snr": snrs[i % len(snrs)],
                     "pesq_wb": pesq_wb(*pair, config.sample_rate),
                     "estoi": stoi(*pair, config.sample_rate, extended=True),
