@@ -65,6 +65,8 @@ def differences(scores, reference=None):
 def table(runs, others):
     """The reference's means, and the differences from them, as text."""
     reference = mean_over(others, REFERENCE)
+    shared = next(iter(runs[0].values()))
+    reference = {i: x for i, x in reference.items() if i in shared}
     means = differences(reference)
     cells = [f"{x['mean']:.3f}" for x in means.values()]
     lines = [["", *means, "runs"], ["the others, noisy phase", *cells, ""]]
