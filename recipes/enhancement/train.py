@@ -122,7 +122,8 @@ def prepare_modules(hparams):
     """Weights of another run, if wanted; the phase's own stay as they are."""
     source = hparams["warm_start"]
     if source is not None:
-        weights = torch.load(Path(source, "enhance_model.ckpt"))
+        path = Path(source, "enhance_model.ckpt")
+        weights = torch.load(path, map_location="cpu")
         hparams["enhancer"]["enhance_model"].load_state_dict(weights)
     hparams["resynth"].requires_grad_(False)
     # What is drawn from here on is the same for each phase.
