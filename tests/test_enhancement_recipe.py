@@ -9,13 +9,16 @@ import pytest
 import soundfile
 import torch
 from conftest import synthetic_speech
-from recipe_tools import run, train
+from recipe_tools import HPARAMS, run, train
+from speechbrain import Stage
 from tensorboard.backend.event_processing.event_accumulator import (
     EventAccumulator,
 )
 
 from speechbrain_phaseinv import analysis
 
+load_hparams = import_module("common.hparams").load_hparams
+script = import_module("enhancement.train")
 mixing = import_module("enhancement.mixing")
 KINDS, Noise, coloured, mix = (
     mixing.KINDS,
@@ -93,6 +96,32 @@ def write(folder, make, **counts):
     return folder / "list.csv"
 
 
+@pytest.mark.parametrize("phase", ["noisy", "learnt"])
+def test_the_mask_learns_from_the_waveform_behind_a_phase(phase, tmp_path):
+    options = {"data_folder": "none", "output_folder": str(tmp_path)}
+    weights = {"magnitude_weight": 0.0, "waveform_weight": 1.0}
+    path = HPARAMS / "enhancement.yaml"
+    with torch.random.fork_rng(devices=[]):
+        hparams, _ = load_hparams(path, {**options, **weights, "phase": phase})
+        script.prepare_modules(hparams)
+    brain = script.MaskBrain(
+        hparams["modules"], hparams["opt_class"], hparams, {"device": "cpu"}
+    )
+    brain.init_optimizers()
+    clean = synthetic_speech(0.5).float()
+    noise = 0.1 * coloured(clean.shape[1], generator())
+    losses = [brain.fit_batch((clean + noise, clean)) for _ in range(6)]
+    assert torch.stack(losses).diff().max() < 0
+    assert not any(p.requires_grad for p in hparams["resynth"].parameters())
+    predictions = brain.compute_forward((clean + noise, clean), None)
+    loss = brain.compute_objectives(
+        predictions, (clean + noise, clean), Stage.TRAIN
+    )
+    loss.backward()
+    for p in hparams["modules"]["enhance_model"].parameters():
+        assert p.grad.abs().max() > 0
+
+
 CLEAN = "clean magnitude, "
 
 
@@ -154,6 +183,11 @@ def test_an_enhancer_is_trained_loaded_and_evaluated(tmp_path, capsys):
     for name in (f"{CLEAN}ours", f"{CLEAN}Griffin-Lim 32"):
         loud, soft = scores[name]
         assert soft == pytest.approx(loud, abs=1e-12)
+
+    run("enhancement.compare", output, output, "--against", output, output)
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = (x for x in lines if x.startswith("| enhanced, noisy phase"))
+    assert line.count("+0.000 ± 0.000") >= 2 and "+0.000 +0.000" in line
 
 
 enhancers = import_module("enhancement.enhancers")

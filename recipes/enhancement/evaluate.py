@@ -8,7 +8,7 @@ other of SpeechBrain, and its `resynth` is replaced by one method after the
 other; the same methods then get the magnitudes of the clean speech, to tell
 what the phase costs from what the mask does. Scores are PESQ-WB and ESTOI
 against the clean speech, means over the utterances of the split. The figures
-of each mixture also go into a JSON file.
+of each mixture also go into a JSON file, for compare.py too, with SI-SDR.
 """
 
 # ruff: noqa: E402
@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from common.evaluation import argument_parser, progress, write_figures
 from common.hparams import load_hparams
+from enhancement.evaluate_phase import si_sdr
 from enhancement.mixing import NoisyUtterances
 from enhancement.train import recordings
 from speechbrain.inference.enhancement import SpectralMaskEnhancement
@@ -71,7 +72,11 @@ def evaluate(arguments):
     )
     stft = enhancer.hparams.compute_stft
     config, pad_mode, _ = describe(stft)
-    compared = methods(stft)
+    compared = {
+        name: resynth
+        for name, resynth in methods(stft).items()
+        if name.startswith(tuple(arguments.phases))
+    }
     snrs = arguments.snrs
     speech, noise = recordings(hparams, arguments.split)
     speech.select(arguments.corpora)
@@ -82,19 +87,24 @@ def evaluate(arguments):
     for i in progress(mixtures, arguments):
         noisy, clean = (x.unsqueeze(0) for x in data[i])
         magnitude = analysis(clean, config, pad_mode).abs()
-        waveforms = {("noisy speech", "as it is"): noisy}
+        waveforms = {}
+        if not arguments.enhanced_only:
+            waveforms["noisy speech", "as it is"] = noisy
         for name, resynth in compared.items():
             enhancer.hparams.resynth = resynth
             waveforms["enhanced", name] = enhancer.enhance_batch(noisy)
-            waveforms["clean magnitude", name] = resynth(magnitude, noisy)
+            if not arguments.enhanced_only:
+                waveforms["clean magnitude", name] = resynth(magnitude, noisy)
         for (kind, name), waveform in waveforms.items():
             pair = clean[0].numpy(), waveform[0].numpy()
             rows.append(
                 {
                     "method": f"{kind}, {name}",
+                    "recording": i // len(snrs),
                     "snr": snrs[i % len(snrs)],
                     "pesq_wb": pesq_wb(*pair, config.sample_rate),
                     "estoi": stoi(*pair, config.sample_rate, extended=True),
+                    "si_sdr": si_sdr(clean[0], waveform[0]),
                 }
             )
     return rows
@@ -123,6 +133,12 @@ def main(arguments=None):
     parser.add_argument("folder", help="output folder of train.py")
     parser.add_argument("--snrs", type=float, nargs="+", default=[0, 5, 10, 20])
     parser.add_argument("--limit", type=int, help="recordings in all")
+    parser.add_argument(
+        "--phases", nargs="+", default=[""], help="beginnings of their names"
+    )
+    parser.add_argument(
+        "--enhanced_only", action="store_true", help="no others beside"
+    )
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args(arguments)
     logging.getLogger("speechbrain").setLevel(logging.WARNING)

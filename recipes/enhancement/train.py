@@ -44,17 +44,30 @@ class MaskBrain(RecipeBrain):
         return self.modules.enhance_model(features) * features
 
     def compute_objectives(self, predictions, batch, stage):
-        """Mean square error of the log-magnitudes."""
-        noisy, clean = batch
-        target = self.features(clean.to(self.device))
+        """Errors of log-magnitudes, and of the waveform behind `resynth`."""
+        noisy, clean = (x.to(self.device) for x in batch)
+        weight = self.hparams.waveform_weight
+        loss = self.hparams.magnitude_weight * torch.nn.functional.mse_loss(
+            predictions, self.features(clean)
+        )
+        if stage != sb.Stage.TRAIN or weight:
+            magnitude = torch.expm1(predictions)
+            waveform = self.hparams.resynth(magnitude, noisy)
+            loss = loss + weight * self.distance(waveform, clean)
         if stage != sb.Stage.TRAIN:
-            enhancer = self.hparams.enhancer
-            config, _, _ = describe(enhancer["compute_stft"])
-            waveform = enhancer["resynth"](
-                torch.expm1(predictions), noisy.to(self.device)
-            )
+            config, _, _ = describe(self.hparams.enhancer["compute_stft"])
             self.evaluate_waveform(waveform, clean, config, stage)
-        return torch.nn.functional.mse_loss(predictions, target)
+        return loss
+
+    def distance(self, waveform, clean):
+        """Of the waveforms' magnitudes, at all resolutions."""
+        level = clean.square().mean(1).sqrt() + 1e-4
+        total = 0
+        for config in self.hparams.resolutions:
+            loss = self.hparams.magnitude_loss(waveform, clean, config, level)
+            total = total + loss.convergence
+            total = total + self.hparams.compressed_weight * loss.compressed
+        return total / len(self.hparams.resolutions)
 
     def features(self, waveform):
         """As `SpectralMaskEnhancement.compute_features`."""
@@ -105,6 +118,18 @@ def mixtures(hparams):
     )
 
 
+def prepare_modules(hparams):
+    """Weights of another run, if wanted; the phase's own stay as they are."""
+    source = hparams["warm_start"]
+    if source is not None:
+        path = Path(source, "enhance_model.ckpt")
+        weights = torch.load(path, map_location="cpu")
+        hparams["enhancer"]["enhance_model"].load_state_dict(weights)
+    hparams["resynth"].requires_grad_(False)
+    # What is drawn from here on is the same for each phase.
+    sb.utils.seed_everything(hparams["seed"])
+
+
 def write_enhancer(enhance_model, hparams_file, folder):
     """What `from_hparams` needs: the weights, and the YAML file."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,6 +145,7 @@ def main(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     with experiment(argv, __file__, prepare_all) as (hparams, run_opts):
         data = mixtures(hparams)
+        prepare_modules(hparams)
         checkpointer = hparams["checkpointer"]
         checkpointer.add_recoverable("annealing", hparams["lr_annealing"])
         brain = MaskBrain(
