@@ -2,8 +2,10 @@
 
 import csv
 import json
+import sys
 from importlib import import_module
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import pytest
 import soundfile
@@ -215,3 +217,43 @@ def test_a_third_of_all_excerpts_is_near_clean_or_clean():
     for config in enhancers.TRANSFORMS.values():
         size = maskers.magnitude(*batch[:3], torch.ones(1), config)
         assert torch.allclose(size, analysis(batch[0], config).abs())
+
+
+phases = import_module("enhancement.evaluate_phase")
+
+
+class LoudnessIsQuality:
+    """In place of `speechmos.dnsmos`."""
+
+    @staticmethod
+    def run(samples, rate):
+        assert rate == 16000 and abs(samples).max() <= 1
+        return {"ovrl_mos": abs(samples).mean()}
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_dnsmos_comes_with_its_package_and_is_a_gap_without(
+    installed, tmp_path, capsys, monkeypatch
+):
+    package = SimpleNamespace(dnsmos=LoudnessIsQuality)
+    monkeypatch.setitem(sys.modules, "speechmos", package)
+    monkeypatch.setattr(phases, "find_spec", lambda _: installed or None)
+    counts = {"train": 1, "valid": 1, "test": 1}
+    data = write(
+        tmp_path / "speech", lambda i: synthetic_speech(1.0)[0], **counts
+    )
+    figures = tmp_path / "figures.json"
+    run(
+        "enhancement.evaluate_phase",
+        *("--data_folder", data, "--json", figures, "--snrs", 0, 10),
+        *("--magnitudes", "clean", "--phases", "noisy", "clean"),
+    )
+    head, _, noisy, clean, *_ = capsys.readouterr().out.splitlines()
+    assert head.endswith("| DNSMOS |")
+    for line in (noisy, clean):
+        assert line.endswith(" - |") != installed
+    for row in json.loads(figures.read_text()):
+        noisy, clean = (row["scores"][x] for x in ("noisy", "clean"))
+        assert (clean["dnsmos"] is not None) == installed
+        assert clean["estoi"] > noisy["estoi"]
+        assert clean["si_sdr"] > noisy["si_sdr"] + 10

@@ -7,13 +7,15 @@
 Each enhancer's gain (see enhancers.py; those without a file are left out) is
 applied in the transforms below, and so are the magnitudes of the clean speech.
 The waveforms of all phases are then compared with that of the noisy phase, at
-the same magnitudes: PESQ-WB, ESTOI and SI-SDR, mean differences with 95 %
-intervals over the mixtures. "clean" is the phase of the clean speech, a bound.
+the same magnitudes: PESQ-WB, ESTOI, SI-SDR and, with the package `speechmos`,
+DNSMOS: mean differences with 95 % intervals over the mixtures. "clean" is the
+phase of the clean speech, a bound.
 """
 
 # ruff: noqa: E402
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -45,7 +47,13 @@ CASES = {
     "nsnet2": (SHORT, HANN, HAMMING),
     "clean": (ROOT, SHORT, HANN, HAMMING),
 }
-SCORES = "pesq_wb", "estoi", "si_sdr"
+# With the columns' titles.
+SCORES = {
+    "pesq_wb": "PESQ-WB",
+    "estoi": "ESTOI",
+    "si_sdr": "SI-SDR",
+    "dnsmos": "DNSMOS",
+}
 
 
 def si_sdr(reference, estimate):
@@ -57,6 +65,15 @@ def si_sdr(reference, estimate):
     return 10 * torch.log10(target.square().sum() / error).item()
 
 
+def dnsmos(waveform):
+    """DNSMOS P.835, overall, at 16 kHz; None without `speechmos`."""
+    if find_spec("speechmos") is None:
+        return None
+    from speechmos import dnsmos
+
+    return float(dnsmos.run(waveform.clip(-1, 1), 16000)["ovrl_mos"])
+
+
 def scores(clean, waveform):
     """All scores of a waveform, by name."""
     pair = clean[0].numpy(), waveform[0].numpy()
@@ -64,6 +81,7 @@ def scores(clean, waveform):
         "pesq_wb": pesq_wb(*pair, 16000),
         "estoi": stoi(*pair, 16000, extended=True),
         "si_sdr": si_sdr(clean[0], waveform[0]),
+        "dnsmos": dnsmos(pair[1]),
     }
 
 
@@ -151,7 +169,7 @@ def shown(config):
 
 def table(rows, markdown=True):
     """The noisy phase's means, and the others' differences, as text."""
-    lines = [["magnitudes", "transform", "phase", "PESQ-WB", "ESTOI", "SI-SDR"]]
+    lines = [["magnitudes", "transform", "phase", *SCORES.values()]]
     for case in dict.fromkeys((x["enhancer"], x["transform"]) for x in rows):
         own = [
             x["scores"] for x in rows if (x["enhancer"], x["transform"]) == case
@@ -164,6 +182,7 @@ def table(rows, markdown=True):
                     **{
                         key: x[phase][key] - base * x["noisy"][key]
                         for key in SCORES
+                        if None not in (x[phase][key], x["noisy"][key])
                     },
                 }
                 for x in own
