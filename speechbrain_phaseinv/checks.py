@@ -59,7 +59,7 @@ def check_magnitude(magnitude, config):
             f"{limit:.2g}, got values from {low:g} to {high:g}.{hint}"
         )
     quietest = _quietest(magnitude.dtype)
-    if low < quietest:
+    if low < quietest and _holds_traces(magnitude, quietest):
         magnitude = torch.nn.functional.threshold(magnitude, quietest, 0)
     return magnitude
 
@@ -72,6 +72,15 @@ def _quietest(dtype):
     """
     limits = torch.finfo(dtype)
     return limits.tiny / limits.eps
+
+
+def _holds_traces(magnitude, quietest):
+    """Whether there is something between zero and the quietest magnitude.
+
+    Zeros alone, which are common, then cost no copy of a whole spectrogram.
+    """
+    blocks = magnitude.split(1024, dim=1)
+    return any(bool(((x > 0) & (x <= quietest)).any()) for x in blocks)
 
 
 def _extremes(x):
