@@ -85,6 +85,11 @@ def test_what_is_all_but_zero_is_zero(dtype):
     assert x.grad.flatten().tolist() == [0, 0, 0, 1, 1]
 
 
+def test_zeros_alone_make_no_copy():
+    x = torch.tensor([[[0.0, 1.0, 0.0, 2.0, 3.0]]])
+    assert check_magnitude(x, StftConfig(16000, 8)) is x
+
+
 @pytest.mark.parametrize(
     "bad, error, message",
     [

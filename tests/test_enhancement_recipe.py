@@ -257,3 +257,11 @@ def test_dnsmos_comes_with_its_package_and_is_a_gap_without(
         assert (clean["dnsmos"] is not None) == installed
         assert clean["estoi"] > noisy["estoi"]
         assert clean["si_sdr"] > noisy["si_sdr"] + 10
+
+
+def test_no_difference_at_all_is_no_gap():
+    same = dict.fromkeys(phases.SCORES, 1.0)
+    row = {"enhancer": "clean", "transform": "hann 512/128"}
+    row["scores"] = {"noisy": same, "learnt": same}
+    *_, noisy, learnt = phases.table([row, row]).splitlines()
+    assert noisy.count(" 1.000 ") == learnt.count(" +0.000 ± 0.000 ") == 4

@@ -1,5 +1,7 @@
 """The metrics of an output, and samples to listen to."""
 
+import torch
+
 from speechbrain_phaseinv.audio import write_audio
 from speechbrain_phaseinv.evaluation.pictures import plot_comparison
 from speechbrain_phaseinv.evaluation.scores import magnitude_of, score
@@ -40,6 +42,15 @@ def inversion_metrics(waveform, target, config, perceptual=True):
     )
     metrics = {name: scores[SCORES[name]] for name in names}
     return {name: x for name, x in metrics.items() if x is not None}
+
+
+def si_sdr(reference, estimate):
+    """Scale-invariant signal-to-distortion ratio of two waveforms, in dB."""
+    reference, estimate = (x - x.mean() for x in (reference, estimate))
+    scale = (reference @ estimate) / reference.square().sum()
+    target = scale * reference
+    error = (estimate - target).square().sum()
+    return 10 * torch.log10(target.square().sum() / error).item()
 
 
 def mean_and_interval(rows):

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from common.evaluation import argument_parser, progress, write_figures
 from common.hparams import load_hparams
-from enhancement.evaluate_phase import si_sdr
+from common.metrics import si_sdr
 from enhancement.mixing import NoisyUtterances
 from enhancement.train import recordings
 from speechbrain.inference.enhancement import SpectralMaskEnhancement

@@ -27,6 +27,7 @@ from common.evaluation import (
     progress,
     write_figures,
 )
+from common.metrics import si_sdr
 from enhancement.enhancers import TRANSFORMS, Enhancer, carry
 from enhancement.mixing import NoisyUtterances
 from enhancement.train import prepare_all, recordings
@@ -54,15 +55,6 @@ SCORES = {
     "si_sdr": "SI-SDR",
     "dnsmos": "DNSMOS",
 }
-
-
-def si_sdr(reference, estimate):
-    """Scale-invariant signal-to-distortion ratio of two waveforms, in dB."""
-    reference, estimate = (x - x.mean() for x in (reference, estimate))
-    scale = (reference @ estimate) / reference.square().sum()
-    target = scale * reference
-    error = (estimate - target).square().sum()
-    return 10 * torch.log10(target.square().sum() / error).item()
 
 
 def dnsmos(waveform):
@@ -188,9 +180,9 @@ def table(rows, markdown=True):
                 for x in own
             ]
             summary = summarise(entries, SCORES)[phase].values()
-            form = "{mean:+.3f} ± {ci95:.3f}" if base else "{mean:.3f}"
+            form = "{:+.3f} ± {:.3f}" if base else "{:.3f}"
             cells = [
-                form.format(**{"ci95": 0, **x}) if x["ci95"] else "-"
+                form.format(x["mean"], x["ci95"] or 0) if x["files"] else "-"
                 for x in summary
             ]
             lines.append([*case, phase, *cells])

@@ -12,6 +12,7 @@ import os
 import tempfile
 import warnings
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 
 
@@ -52,7 +53,7 @@ def _cache_folder():
     """A folder that can be written to, or None, with one warning."""
     homes = [os.environ.get(x) for x in ("XDG_CACHE_HOME", "LOCALAPPDATA")]
     home = next((x for x in homes if x), os.path.expanduser("~/.cache"))
-    folder = Path(home, "speechbrain_phaseinv")
+    folder = Path(home, "speechbrain_phaseinv", _edition())
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -65,3 +66,13 @@ def _cache_folder():
             stacklevel=2,
         )
         return None
+
+
+def _edition():
+    """A name that changes with any kernel's source.
+
+    Numba looks at the file of a kernel alone, not at those that it calls:
+    after an update, code of two editions would work together.
+    """
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return sha256(b"".join(x.read_bytes() for x in sources)).hexdigest()[:12]
