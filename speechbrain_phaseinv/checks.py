@@ -172,6 +172,18 @@ def check_integer(name, value, low=0, high=None):
     return number
 
 
+def check_batch(frames, batch):
+    """Frames of as many signals as those before, or a ValueError.
+
+    `batch` is None where there are none before.
+    """
+    if batch is not None and len(frames) != batch:
+        raise ValueError(
+            f"expected a batch of {batch}, as in the frames before, got "
+            f"{len(frames)}. Use a stream for each, or reset() this one."
+        )
+
+
 def check_momentum(momentum):
     """The momentum of fast Griffin-Lim, in [0, 1), or a ValueError."""
     if not 0 <= momentum < 1:

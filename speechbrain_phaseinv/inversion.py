@@ -7,7 +7,7 @@ from numbers import Real
 import torch
 
 from .backends import eager
-from .checks import check_lengths, check_magnitude
+from .checks import check_batch, check_lengths, check_magnitude
 from .estimation.features import log_magnitude, start_level
 from .integration import passes
 from .integration.refinement import (
@@ -492,9 +492,4 @@ class SpectrogramInverter(torch.nn.Module):
                 f"the state belongs to another inverter: {state.owner}. This "
                 f"one is {self.signature}."
             )
-        if len(state.sizes) != len(magnitude):
-            raise ValueError(
-                f"expected a batch of {len(state.sizes)}, as in the frames "
-                f"before, got {len(magnitude)}. Use a stream for each, or "
-                "reset() this one."
-            )
+        check_batch(magnitude, len(state.sizes))

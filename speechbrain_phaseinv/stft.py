@@ -318,6 +318,12 @@ def _blocks(config):
 
 
 @constant
+def steady_after(config):
+    """Hops from which on all samples come out, by the same sum of squares."""
+    return max(len(_blocks(config)), -(-config.trim // config.hop_length))
+
+
+@constant
 def _table(config, dtype):
     """The sum of squares at the start of a stream, until it is steady."""
     count = len(_blocks(config))

@@ -5,7 +5,9 @@ from typing import NamedTuple, Optional
 
 import torch
 
+from .checks import check_magnitude
 from .inversion import InverterState
+from .prepared import PreparedStep
 
 
 class StreamState(NamedTuple):
@@ -65,7 +67,27 @@ class InversionStream:
 
     def __init__(self, inverter):
         self.inverter = inverter
-        self.state = StreamState()
+        self.reset()
+
+    @property
+    def state(self):
+        """All that the stream remembers, as a `StreamState`."""
+        inverter = self._before
+        if self._prepared is not None:
+            inverter = self._prepared.state()
+        return StreamState(inverter, self._frames, self._samples)
+
+    @state.setter
+    def state(self, state):
+        self._prepared = None
+        self._before, self._frames, self._samples = state
+
+    @property
+    def batch(self):
+        """Signals that go in side by side; None before the first frame."""
+        if self._prepared is not None:
+            return self._prepared.shape[0]
+        return len(self._before.sizes) if self._before is not None else None
 
     @property
     def latency_frames(self):
@@ -89,14 +111,14 @@ class InversionStream:
 
     def num_samples_ready(self, frames=1):
         """Samples that the next `push` of that many frames will return."""
-        inverter, _, samples = self.state
-        committed = 0
-        if inverter is not None:
-            frames += inverter.waiting
-            committed = inverter.position
-        schedule, config = self.inverter.schedule, self.inverter.config
-        hops = committed + schedule.num_passes(frames) * schedule.stride
-        return max(hops * config.hop_length - config.trim, 0) - samples
+        hop = self.inverter.config.hop_length
+        ready = self._hops(self._frames + frames) * hop
+        return max(ready - self.inverter.config.trim, 0) - self._samples
+
+    def _hops(self, frames):
+        """Hops that are out once so many frames are in."""
+        schedule = self.inverter.schedule
+        return schedule.num_passes(frames) * schedule.stride
 
     def push(self, magnitude):
         """Take the next frames, return the samples that they complete.
@@ -117,21 +139,39 @@ class InversionStream:
             If the magnitudes are negative or not finite, or their shape does
             not fit. The stream is then as it was before.
         """
-        before, frames, samples = self.state
+        magnitude = check_magnitude(magnitude, self.inverter.config)
+        prepared = self._prepare(magnitude)
+        if prepared is not None:
+            waveform = prepared.push(magnitude)
+        else:
+            waveform = self._step(magnitude)
+        self._frames += magnitude.shape[1]
+        self._samples += waveform.shape[1]
+        return waveform
+
+    def _prepare(self, magnitude):
+        """The short way for the next frames, where there is one."""
+        prepared = self._prepared
+        if prepared is not None and prepared.serves(magnitude):
+            return prepared
+        if prepared is not None:
+            self._before, self._prepared = prepared.state(), None
+        if magnitude.shape[1] <= self.inverter.stride and PreparedStep.possible(
+            self.inverter, self._before, magnitude
+        ):
+            self._prepared = PreparedStep(self.inverter, self._before)
+        return self._prepared
+
+    def _step(self, magnitude):
+        """The samples of the next frames by the inverter's own step."""
         # Inference mode takes a tenth off a frame's time. What leaves is an
         # ordinary tensor, with which anything may be done.
         with torch.inference_mode():
-            waveform, inverter = self.inverter.step(magnitude, before)
+            waveform, after = self.inverter.step(magnitude, self._before)
         waveform = self._from_first_centre(waveform)
-        if inverter is None:  # no frame yet
-            return waveform
-        if magnitude.shape[1] > 1:
-            inverter = inverter.map(_own)
-        self.state = StreamState(
-            inverter,
-            frames + magnitude.shape[1],
-            samples + waveform.shape[1],
-        )
+        if after is not None and magnitude.shape[1] > 1:
+            after = after.map(_own)
+        self._before = after
         return waveform
 
     @torch.no_grad()
@@ -163,8 +203,8 @@ class InversionStream:
 
     def _from_first_centre(self, waveform):
         """The same samples, less those before the first frame's centre."""
-        config, inverter = self.inverter.config, self.state.inverter
-        committed = inverter.position if inverter is not None else 0
+        config = self.inverter.config
+        committed = self._hops(self._frames)
         skip = max(config.trim - committed * config.hop_length, 0)
         return waveform[:, skip:].clone()
 

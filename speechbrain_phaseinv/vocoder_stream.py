@@ -4,6 +4,7 @@ from typing import NamedTuple, Optional
 
 import torch
 
+from .checks import check_batch
 from .streaming import InversionStream, StreamState
 
 
@@ -58,7 +59,16 @@ class VocoderStream:
         self._prepare = prepare
         self._front_end = front_end
         self._stream = InversionStream(inverter)
-        self.state = VocoderState()
+        self._before = None
+
+    @property
+    def state(self):
+        """All that the stream remembers, as a `VocoderState`."""
+        return VocoderState(self._before, self._stream.state)
+
+    @state.setter
+    def state(self, state):
+        self._before, self._stream.state = state
 
     @property
     def latency_samples(self):
@@ -86,20 +96,12 @@ class VocoderStream:
             was before.
         """
         frames = self._prepare(spectrogram)
-        front_end, inversion = self.state
-        before = inversion.inverter
-        if before is not None and len(before.sizes) != len(frames):
-            raise ValueError(
-                f"expected a batch of {len(before.sizes)}, as in the frames "
-                f"before, got {len(frames)}. Use a stream for each, or "
-                "reset() this one."
-            )
+        check_batch(frames, self._stream.batch)
         if frames.shape[1] == 0:
             return frames.new_zeros(len(frames), 1, 0)
-        magnitude, front_end = self._front_end(frames, front_end)
-        self._stream.state = inversion
+        magnitude, after = self._front_end(frames, self._before)
         waveform = self._stream.push(magnitude)
-        self.state = VocoderState(front_end, self._stream.state)
+        self._before = after
         return waveform.unsqueeze(1)
 
     @torch.no_grad()
@@ -110,8 +112,7 @@ class VocoderStream:
         -------
         waveforms : torch.Tensor, [batch, 1, samples]
         """
-        self._stream.state = self.state.inversion
-        self.reset()
+        self._before = None
         return self._stream.flush().unsqueeze(1)
 
     def reset(self):

@@ -39,6 +39,64 @@ def test_stream_equals_offline(config, kind, size):
 
 
 @kinds
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_prepared_frame_is_the_step_of_the_inverter(kind, batch):
+    inverter = make_inverter(kind, CONFIG)
+    stream, state, outputs = InversionStream(inverter), None, []
+    for i, frame in enumerate(magnitudes(batch).split(1, dim=1)):
+        given = frame.clone()
+        samples = stream.push(given)
+        given.fill_(torch.nan)  # a stream keeps nothing of what it is given
+        expected, state = inverter.step(frame, state)
+        outputs.append((samples, samples.clone()))
+        if i > 10:
+            assert stream._prepared is not None
+            assert torch.equal(samples, expected)
+            for own, other in zip(stream.state.inverter, state):
+                if isinstance(own, torch.Tensor):
+                    assert torch.equal(own, other)
+                else:
+                    assert own == other
+    assert all(torch.equal(*pair) for pair in outputs)
+
+
+@kinds
+def test_frames_alone_and_together_in_any_order(kind):
+    magnitude = magnitudes()
+    inverter = make_inverter(kind, CONFIG)
+    sizes = [20, 1, 1, 1, 2, 1, 3, 1, 1, 40, 1, 0, 2, 2, 2, 1]
+    sizes.append(magnitude.shape[1] - sum(sizes))
+    found = play(InversionStream(inverter), magnitude, sizes)
+    assert torch.equal(found, inverter(magnitude))
+
+
+def test_what_changes_under_way_counts_from_the_next_frame_on():
+    frames = magnitudes().split(1, dim=1)
+    inverter = make_inverter("network-1", CONFIG)
+    state, stream = None, InversionStream(inverter)
+    for i, frame in enumerate(frames):
+        if i == 40:  # in place, as training does
+            with torch.no_grad():
+                inverter.estimator.last.bias += 0.1
+        if i == 60:  # new tensors
+            other = make_inverter("network-1", CONFIG).estimator.state_dict()
+            inverter.estimator.load_state_dict(other, assign=True)
+        if i == 80:
+            inverter.refinements += 1
+        if i == 100:
+            hook = inverter.estimator.register_forward_hook(
+                lambda module, given, made: (
+                    made[0]._replace(time=made[0].time + 1),
+                    made[1],
+                )
+            )
+        samples = stream.push(frame)
+        expected, state = inverter.step(frame, state)
+        assert i < 10 or torch.equal(samples, expected)
+    hook.remove()
+
+
+@kinds
 def test_the_definition_streams_as_well(kind):
     magnitude = magnitudes(2, 0.2)
     inverter = make_inverter(kind, CONFIG, backend="torch")

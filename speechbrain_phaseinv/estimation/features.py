@@ -108,18 +108,23 @@ def _log_compiled(magnitude, level):
     from ..kernels import features
 
     log, level = torch.empty_like(magnitude), level.clone()
-    largest = torch.finfo(magnitude.dtype).max
     array = log.numpy()
     features.relative_magnitude(
         *to_arrays(magnitude),
         level.numpy(),
-        (FLOOR, LOG_FLOOR, LEAST_EXPONENT, largest, DECAY),
-        magnitude.shape[-1] // LOWEST_BINS,
+        *limits(magnitude.dtype, magnitude.shape[-1]),
         array,
     )
     # Its rounding is the same wherever a bin is.
     np.log(array, out=array)
     return log, level
+
+
+def limits(dtype, num_bins):
+    """What the kernels have to know: five numbers, and a bin."""
+    largest = torch.finfo(dtype).max
+    numbers = FLOOR, LOG_FLOOR, LEAST_EXPONENT, largest, DECAY
+    return numbers, num_bins // LOWEST_BINS
 
 
 @constant

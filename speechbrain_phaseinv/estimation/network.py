@@ -239,7 +239,7 @@ class PhaseDerivativeNet(torch.nn.Module):
         frames = torch.cat([state, log_magnitude], dim=1)
         passes = max(frames.shape[1] - self.window, -1) // self.stride + 1
         # Compiled, a frame has the same bits whether it comes alone or not.
-        parameters = self._in_order()
+        parameters = self.in_order()
         if passes == 0:
             shape = len(frames), 0, len(self.about), frames.shape[2]
             estimates = Estimates(*[frames.new_zeros(shape)] * 4)
@@ -296,7 +296,7 @@ class PhaseDerivativeNet(torch.nn.Module):
             parts.append([x[:, :: self.stride] for x in both])
         return [torch.stack(x, dim=2) for x in zip(*parts)]
 
-    def _in_order(self):
+    def in_order(self):
         """Weight and bias of every layer, then the prior's scale, if any."""
         own = self._modules
         blocks = own["blocks"]._modules.values()
@@ -313,21 +313,37 @@ class PhaseDerivativeNet(torch.nn.Module):
 
     def _estimate_compiled(self, frames, passes, parameters):
         """The same by the kernel."""
-        from ..kernels import network
-
         batch, _, freq = frames.shape
         output = frames.new_empty(4, batch, passes, len(self.about), freq)
+        self.run_kernel(frames.numpy(), 0, output.numpy(), parameters)
+        return Estimates(*output.unbind(0))
+
+    def run_kernel(self, frames, begin, output, parameters):
+        """The estimates of passes as an array, without any check.
+
+        Arguments
+        ---------
+        frames : numpy.ndarray, [batch, time, freq]
+            Log-magnitudes.
+        begin : int
+            The frame that the first pass begins with.
+        output : numpy.ndarray, [4, batch, passes, estimates, freq]
+            Written to.
+        parameters : list of torch.Tensor
+            The network's, `in_order`.
+        """
+        from ..kernels import network
+
         over_signals(
             network.run,
-            batch,
-            frames.numpy(),
-            (self.history, self.window, self.stride),
+            len(frames),
+            frames,
+            (self.history, self.window, self.stride, begin),
             self.about,
             STEP_SCALE,
             *self._arrays(parameters),
-            output.numpy(),
+            output,
         )
-        return Estimates(*output.unbind(0))
 
     def _arrays(self, parameters):
         """The theorem's constants, the prior's scale, and all layers.

@@ -102,23 +102,38 @@ def _constants(config, new, emitted, dtype):
     return advance, real, to_start, frame, scale, count, offset
 
 
+def fixed(settings, batch, dtype, pull=()):
+    """What `kernels.frame.run` is told besides estimates, frames and state."""
+    schedule, config, power, n_iter, position, ends, keep = settings
+    stride, new = schedule.stride, schedule.offsets[-1] + 1
+    return (
+        (power, LOWEST[dtype]),
+        _pull_arrays(pull, dtype),
+        _ends_array(ends, batch),
+        _keep_array(keep, config.num_bins),
+        (position, stride, new, schedule.offsets[0], n_iter),
+        *_constants(config, new, stride, dtype),
+        (CANCELLED, INAUDIBLE, torch.finfo(dtype).tiny),
+    )
+
+
 def _compute(settings, inputs, recorded=False):
     """What `_define` returns, by the kernel, and the record for `_adjoint`."""
     from ..kernels import frame
 
-    schedule, config, power, n_iter, position, ends, keep = settings
+    schedule, config, _, n_iter, _, ends, _ = settings
     time, sizes = inputs[0], inputs[4]
     batch, passes, count, freq = time.shape
-    stride, new = schedule.stride, schedule.offsets[-1] + 1
+    stride = schedule.stride
     real, kind = sizes.dtype, sizes.dtype.to_complex()
     phasors, *others = (x.copy() for x in to_arrays(*inputs[6:9]))
-    state = _as_complex(phasors), *others
+    state = as_complex(phasors), *others
     empty = partial(torch.empty, device="cpu")
     output = empty(batch, passes * stride, freq, dtype=kind)
     samples = empty(batch, passes * stride * config.hop_length, dtype=real)
     # For the gradient: steps and weights of the least squares; directions and
     # slopes of the iterations.
-    record, written = (), _no_record(freq, real)
+    record, written = (), no_record(freq, real)
     if recorded:
         steps = batch, passes, n_iter, 2, freq
         rows = batch, passes * count
@@ -135,13 +150,7 @@ def _compute(settings, inputs, recorded=False):
         frame.run,
         batch,
         *to_arrays(*inputs[:6]),
-        (power, LOWEST[real]),
-        _pull_arrays(inputs[9:], real),
-        _ends_array(ends, batch),
-        _keep_array(keep, freq),
-        (position, stride, new, schedule.offsets[0], n_iter),
-        *_constants(config, new, stride, real),
-        (CANCELLED, INAUDIBLE, torch.finfo(real).tiny),
+        *fixed(settings, batch, real, inputs[9:]),
         state,
         written,
         samples.numpy(),
@@ -291,7 +300,7 @@ def _nothing_kept(freq):
 
 
 @constant
-def _no_record(freq, dtype):
+def no_record(freq, dtype):
     """What the kernel writes no record to."""
     kind = dtype.to_complex()
     return (
@@ -302,7 +311,7 @@ def _no_record(freq, dtype):
     )
 
 
-def _as_complex(parts):
+def as_complex(parts):
     """An array of real and imaginary parts, [..., 2], seen as complex."""
     return parts.view(np.result_type(parts.dtype, np.complex64))[..., 0]
 

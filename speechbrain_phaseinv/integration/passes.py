@@ -6,6 +6,8 @@ one goes on from there. `definition` says it in PyTorch, and `compiled` does it
 on the CPU.
 """
 
+from dataclasses import replace
+
 from ..backends import resolve
 from ..estimation.schedule import Estimates
 from . import compiled
@@ -72,17 +74,25 @@ def run(
     state : OverlapState
         For the next call.
     """
-    if n_iter == 0 and schedule.ahead:
-        # A frame that only looks ahead has no say.
-        last = len(schedule.offsets) - schedule.ahead
+    last = len(schedule.offsets)
+    schedule = heard(schedule, n_iter)
+    if len(schedule.offsets) < last:
+        last = len(schedule.offsets)
         estimates = Estimates(*(x[:, :, :last] for x in estimates))
         pull = pull and (pull[0][:, :, :last], pull[1][:, :, :last])
-        schedule = type(schedule)(
-            schedule.stride, schedule.lookahead, schedule.offsets[:last]
-        )
     backend = resolve(backend, sizes, *state)
     settings = schedule, config, power, n_iter, position, ends, keep
     pulls = pull or ()
     if backend == "torch":
         return define(estimates, sizes, logs, state, pulls, *settings)
     return compiled.run(settings, (*estimates, sizes, logs, *state, *pulls))
+
+
+def heard(schedule, n_iter):
+    """The schedule of the estimates that have a say.
+
+    Without iterations, a frame that only looks ahead has none.
+    """
+    if n_iter or not schedule.ahead:
+        return schedule
+    return replace(schedule, offsets=schedule.offsets[: -schedule.ahead])

@@ -203,7 +203,8 @@ def run(
     frames : array, [batch, time, freq]
         Log-magnitudes.
     net : tuple of int
-        The network's `history`, `window` and `stride`.
+        The network's `history`, `window` and `stride`, and the frame that the
+        first pass begins with.
     about : array of int, [estimates]
         The frames that the outputs are about, from the current one.
     step_scale : float
@@ -221,7 +222,7 @@ def run(
         Written to: in order of time, zeros where the network has no outputs.
     """
     weights, _, _ = layers
-    history, window, stride = net
+    history, window, stride, begin = net
     slope, backward, central = theorem
     _, _, passes, estimates, freq = output.shape
     oldest, outputs = 0, weights[-1].shape[0] // estimates
@@ -230,7 +231,8 @@ def run(
     state, room, margin = _rooms(layers, window, freq)
     for b in range(signals[0], signals[1]):
         for t in range(passes):
-            seen = frames[b, t * stride : t * stride + window]
+            start = begin + t * stride
+            seen = frames[b, start : start + window]
             _features(seen, history, step_scale, state[0], margin)
             y = _all_layers(state, window, freq, layers, room)
             for j in range(estimates):
