@@ -46,7 +46,7 @@ def check_magnitude(magnitude, config):
     if magnitude.numel() == 0 or is_traced():
         return magnitude
     low, high = _extremes(magnitude)
-    limit = LOUDEST * torch.finfo(magnitude.dtype).max
+    quietest, limit = accepted(magnitude.dtype)
     if not (low >= 0 and high <= limit):
         hint = ""
         if low < 0:
@@ -58,20 +58,19 @@ def check_magnitude(magnitude, config):
             "magnitudes must be finite and not negative, and at most "
             f"{limit:.2g}, got values from {low:g} to {high:g}.{hint}"
         )
-    quietest = _quietest(magnitude.dtype)
     if low < quietest and _holds_traces(magnitude, quietest):
         magnitude = torch.nn.functional.threshold(magnitude, quietest, 0)
     return magnitude
 
 
-def _quietest(dtype):
-    """The magnitude up to which all counts as silence, 1e-31 in singles.
+def accepted(dtype):
+    """The magnitude up to which all counts as silence, and the largest one.
 
-    Roundings of what is smaller are subnormal: inexact, and five to fifteen
-    times slower.
+    In singles the first is 1e-31: roundings of what is smaller are subnormal,
+    inexact, and five to fifteen times slower.
     """
     limits = torch.finfo(dtype)
-    return limits.tiny / limits.eps
+    return limits.tiny / limits.eps, LOUDEST * limits.max
 
 
 def _holds_traces(magnitude, quietest):

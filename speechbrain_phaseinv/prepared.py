@@ -9,7 +9,14 @@ same kernels on the same numbers, and so the same bits.
 import numpy as np
 import torch
 
-from .backends import compiled_serves, over_signals, resolve, to_arrays
+from .backends import (
+    compiled_serves,
+    is_traced,
+    over_signals,
+    resolve,
+    to_arrays,
+)
+from .checks import accepted
 from .estimation.features import limits
 from .estimation.network import PhaseDerivativeNet
 from .integration import compiled, passes
@@ -41,81 +48,67 @@ class PreparedStep:
     """
 
     def __init__(self, inverter, state):
-        self.inverter, self.state_before = inverter, state
-        self.settings = _settings(inverter)
         schedule, config = inverter.schedule, inverter.config
         batch, rows, freq = state.sizes.shape
-        self.dtype = state.sizes.dtype
-        self.shape = batch, freq
+        self.inverter, self.settings = inverter, _settings(inverter)
+        self.schedule, self.dtype = schedule, state.sizes.dtype
+        self.shapes = [(batch, n, freq) for n in range(schedule.stride + 1)]
         self.waiting, self.position = state.waiting, state.position
         # A pass takes place once these are full: it begins with the first.
         room = REOPENED + schedule.delay + 1
         self.sizes, self.logs = (
-            np.concatenate(
-                [np.zeros_like(x[:, :1])] * (room - rows) + [x], axis=1
-            )
+            np.concatenate([x[:, :1]] * (room - rows) + [x], axis=1)
             for x in to_arrays(state.sizes, state.logs)
         )
-        self.newest = self.logs[:, -1]
-        self.level = state.level.numpy(force=True).copy()
-        self.limits = limits(self.dtype, freq)
-        phasors, *others = (
+        self.level, phasors, *others = (
             x.numpy(force=True).copy()
-            for x in (state.phasors, state.frames, state.signal)
+            for x in (state.level, state.phasors, state.frames, state.signal)
         )
         self.overlap = phasors, *others
+        self.limits = (
+            accepted(self.dtype),
+            self.level,
+            *limits(self.dtype, freq),
+        )
         envelope = sum_of_squares(config, state.position, 1, dtype=self.dtype)
         self.envelope = np.tile(envelope[0, 0].numpy(), schedule.stride)
-        estimator = inverter.estimator
-        self.parameters = _parameters(estimator)
-        self.network = estimator if self.parameters else None
+        self.network, self.kept = _kernel_of(inverter)
         self.estimator = state.estimator
-        count = len(schedule.offsets)
-        self.estimates = np.empty((4, batch, 1, count, freq), phasors.dtype)
-        kind = np.result_type(phasors.dtype, np.complex64)
+        if self.network is not None:
+            self.context = state.estimator.shape[1] - state.waiting
+            self.begin = room - self.network.window
+            count = len(schedule.offsets)
+            shape = 4, batch, 1, count, freq
+            self.estimates = np.empty(shape, phasors.dtype)
+        settings = schedule, config, inverter.power, inverter.refinements
+        output = compiled.as_complex(np.empty_like(phasors))
         self.given = (
-            *compiled.fixed(self.settings, batch, self.dtype),
+            *compiled.fixed((*settings, 0, None, None), batch, self.dtype),
             (compiled.as_complex(phasors), *others),
             compiled.no_record(freq, self.dtype),
         )
-        self.output = np.empty((batch, schedule.stride, freq), kind)
+        self.output = output[:, : schedule.stride].copy()
 
     @staticmethod
-    def possible(inverter, state, magnitude):
-        """Whether the next frames of a stream may come by this way."""
-        steady = steady_after(inverter.config)
+    def possible(inverter, state):
+        """Whether a stream may go on from this state by this way."""
         if (
             state is None
             or state.owner != inverter.signature
-            or state.position < steady
-            or len(state.sizes) != len(magnitude)
-            or state.sizes.dtype != magnitude.dtype
-            or not compiled_serves(magnitude, state.sizes)
+            or state.position < steady_after(inverter.config)
+            or not compiled_serves(state.sizes)
             or resolve(inverter.backend, state.sizes) == "torch"
         ):
             return False
         schedule = inverter.schedule
         if passes.heard(schedule, inverter.refinements) != schedule:
             return False
-        if not _parameters(inverter.estimator):
+        if _kernel_of(inverter)[0] is None:
             return True
         # The network's frames are the newest of those at hand.
         count = state.estimator.shape[1]
         newest = state.logs[:, -count:]
         return newest.shape[1] == count and state.estimator.equal(newest)
-
-    def serves(self, magnitude):
-        """Whether these frames, the next ones, may come by this way."""
-        batch, count, freq = magnitude.shape
-        self.parameters = _parameters(self.inverter.estimator)
-        return (
-            count <= self.inverter.stride
-            and (batch, freq) == self.shape
-            and magnitude.dtype == self.dtype
-            and compiled_serves(magnitude)
-            and self.settings == _settings(self.inverter)
-            and bool(self.parameters) == (self.network is not None)
-        )
 
     def push(self, magnitude):
         """The samples of the next frames.
@@ -123,65 +116,78 @@ class PreparedStep:
         Arguments
         ---------
         magnitude : torch.Tensor, [batch, time, freq]
-            As `checks.check_magnitude` returns them, no more than a pass
-            emits.
+            No more frames than a pass emits.
 
         Returns
         -------
-        waveform : torch.Tensor, [batch, samples]
-            Those of a pass, or none.
+        waveform : torch.Tensor, [batch, samples] or None
+            Those of a pass, or no samples. None, and nothing has happened,
+            where the frames need a closer look.
         """
-        done = [self._push(magnitude[:, t]) for t in range(magnitude.shape[1])]
-        done = [x for x in done if x is not None]
-        return done[0] if done else magnitude.new_zeros(len(magnitude), 0)
-
-    def _push(self, frame):
-        """The samples of one frame, [batch, freq], if there are some now."""
-        from .kernels import features
-        from .kernels import frame as kernel
-
-        features.advance(
-            *to_arrays(frame), self.level, *self.limits, self.sizes, self.logs
-        )
-        np.log(self.newest, out=self.newest)
-        self.waiting += 1
-        estimates = self._estimate()
-        schedule = self.inverter.schedule
-        if self.waiting <= schedule.delay:
+        if (
+            type(magnitude) is not torch.Tensor
+            or magnitude.dtype != self.dtype
+            or magnitude.shape not in self.shapes
+            or magnitude.requires_grad
+            or not magnitude.is_cpu
+            or is_traced()
+            or self.settings != _settings(self.inverter)
+            or (self.network and not self.network.is_current(self.kept))
+        ):
             return None
-        self.waiting -= schedule.stride
-        self.position += schedule.stride
-        batch = self.shape[0]
-        samples = torch.empty(batch, len(self.envelope), dtype=self.dtype)
-        array = samples.numpy()
-        over_signals(
-            kernel.run,
-            batch,
-            *estimates,
-            self.sizes,
-            self.logs,
-            *self.given,
-            array,
-            self.output,
-        )
-        np.divide(array, self.envelope, out=array)
-        return samples
+        frames = np.ascontiguousarray(magnitude.numpy())
+        waveform = None
+        for t in range(frames.shape[1]):
+            if not self._advance(frames, t):
+                return None
+            if self.waiting > self.schedule.delay:
+                waveform = self._pass()
+        if waveform is None:
+            return magnitude.new_empty(len(magnitude), 0)
+        return waveform
 
-    def _estimate(self):
-        """What the estimator says of the pass that is due, as four arrays."""
+    def _advance(self, frames, t):
+        """A frame comes in, unless the chunk needs a closer look."""
+        from .kernels import features
+
+        done = features.advance(frames, t, *self.limits, self.sizes, self.logs)
+        if not done:
+            return False
+        self.waiting += 1
         if self.network is None:
-            new = torch.from_numpy(self.newest[:, None].copy())
+            new = torch.from_numpy(self.logs[:, -1:].copy())
             with torch.inference_mode():
                 estimates, self.estimator = self.inverter.estimator(
                     new, self.estimator
                 )
-            return to_arrays(*estimates)
-        if self.waiting > self.inverter.schedule.delay:
-            begin = self.logs.shape[1] - self.network.window
+            self.estimates = to_arrays(*estimates)
+        return True
+
+    def _pass(self):
+        """The samples of the pass that is due."""
+        from .kernels import frame
+
+        if self.network is not None:
             self.network.run_kernel(
-                self.logs, begin, self.estimates, self.parameters
+                self.logs, self.begin, self.estimates, self.kept[0]
             )
-        return self.estimates
+        self.waiting -= self.schedule.stride
+        self.position += self.schedule.stride
+        samples = np.empty(
+            (len(self.sizes), len(self.envelope)), self.logs.dtype
+        )
+        over_signals(
+            frame.run,
+            len(samples),
+            *self.estimates,
+            self.sizes,
+            self.logs,
+            *self.given,
+            samples,
+            self.output,
+        )
+        samples /= self.envelope
+        return torch.from_numpy(samples)
 
     def state(self):
         """The state after all that was pushed: tensors of its own."""
@@ -192,9 +198,8 @@ class PreparedStep:
         )
         estimator = self.estimator
         if self.network is not None:
-            before = self.state_before
-            count = before.estimator.shape[1] + self.waiting - before.waiting
-            estimator = logs[:, logs.shape[1] - count :].clone()
+            count = self.context + self.waiting
+            estimator = logs[:, rows - count :].clone()
         return InverterState(
             estimator,
             torch.from_numpy(self.level.copy()),
@@ -207,25 +212,22 @@ class PreparedStep:
 
 
 def _settings(inverter):
-    """What `kernels.frame.run` follows; no signal ends, wherever it is."""
+    """What a stream may find changed at any frame."""
     return (
         inverter.schedule,
         inverter.config,
         inverter.power,
         inverter.refinements,
-        0,
-        None,
-        None,
+        inverter.backend,
+        inverter._modules["estimator"],
     )
 
 
-def _parameters(estimator):
-    """Those of the network where its kernel does all, else none."""
-    if (
-        type(estimator) is not PhaseDerivativeNet
-        or estimator._forward_hooks
-        or estimator._forward_pre_hooks
-    ):
-        return []
-    parameters = estimator.in_order()
-    return parameters if compiled_serves(*parameters) else []
+def _kernel_of(inverter):
+    """The network and what it has prepared, where its kernel does all."""
+    estimator = inverter.estimator
+    if type(estimator) is PhaseDerivativeNet:
+        prepared = estimator.prepare()
+        if prepared is not None:
+            return estimator, prepared
+    return None, None

@@ -139,40 +139,34 @@ class InversionStream:
             If the magnitudes are negative or not finite, or their shape does
             not fit. The stream is then as it was before.
         """
-        magnitude = check_magnitude(magnitude, self.inverter.config)
-        prepared = self._prepare(magnitude)
-        if prepared is not None:
-            waveform = prepared.push(magnitude)
-        else:
+        waveform = self._prepared and self._prepared.push(magnitude)
+        if waveform is None:
+            magnitude = check_magnitude(magnitude, self.inverter.config)
+            waveform = self._prepared and self._prepared.push(magnitude)
+        if waveform is None:
             waveform = self._step(magnitude)
         self._frames += magnitude.shape[1]
         self._samples += waveform.shape[1]
         return waveform
 
-    def _prepare(self, magnitude):
-        """The short way for the next frames, where there is one."""
-        prepared = self._prepared
-        if prepared is not None and prepared.serves(magnitude):
-            return prepared
-        if prepared is not None:
-            self._before, self._prepared = prepared.state(), None
-        if magnitude.shape[1] <= self.inverter.stride and PreparedStep.possible(
-            self.inverter, self._before, magnitude
-        ):
-            self._prepared = PreparedStep(self.inverter, self._before)
-        return self._prepared
-
+    # Inference mode takes a tenth off a frame's time.
+    @torch.inference_mode()
     def _step(self, magnitude):
-        """The samples of the next frames by the inverter's own step."""
-        # Inference mode takes a tenth off a frame's time. What leaves is an
-        # ordinary tensor, with which anything may be done.
-        with torch.inference_mode():
-            waveform, after = self.inverter.step(magnitude, self._before)
-        waveform = self._from_first_centre(waveform)
-        if after is not None and magnitude.shape[1] > 1:
+        """The samples of the next frames by the inverter's own step.
+
+        Frames that come alone find the next step prepared.
+        """
+        before = self.state.inverter
+        waveform, after = self.inverter.step(magnitude, before)
+        count = magnitude.shape[1]
+        if after is not None and count > 1:
             after = after.map(_own)
-        self._before = after
-        return waveform
+        self._before, self._prepared = after, None
+        if count <= self.inverter.stride and PreparedStep.possible(
+            self.inverter, after
+        ):
+            self._prepared = PreparedStep(self.inverter, after)
+        return self._from_first_centre(waveform)
 
     @torch.no_grad()
     def flush(self, length=None):
@@ -201,8 +195,12 @@ class InversionStream:
         missing = max(missing, -waveform.shape[1])
         return torch.nn.functional.pad(waveform, (0, missing))
 
+    @torch.inference_mode(False)
     def _from_first_centre(self, waveform):
-        """The same samples, less those before the first frame's centre."""
+        """The same samples, less those before the first frame's centre.
+
+        An ordinary tensor, with which anything may be done.
+        """
         config = self.inverter.config
         committed = self._hops(self._frames)
         skip = max(config.trim - committed * config.hop_length, 0)

@@ -9,7 +9,6 @@ far below the sound so far are raised to a floor relative to its peak.
 
 import math
 
-import numpy as np
 import torch
 
 from ..backends import compiled_serves, to_arrays
@@ -108,15 +107,12 @@ def _log_compiled(magnitude, level):
     from ..kernels import features
 
     log, level = torch.empty_like(magnitude), level.clone()
-    array = log.numpy()
-    features.relative_magnitude(
+    features.log_magnitude(
         *to_arrays(magnitude),
         level.numpy(),
         *limits(magnitude.dtype, magnitude.shape[-1]),
-        array,
+        log.numpy(),
     )
-    # Its rounding is the same wherever a bin is.
-    np.log(array, out=array)
     return log, level
 
 

@@ -239,7 +239,7 @@ class PhaseDerivativeNet(torch.nn.Module):
         frames = torch.cat([state, log_magnitude], dim=1)
         passes = max(frames.shape[1] - self.window, -1) // self.stride + 1
         # Compiled, a frame has the same bits whether it comes alone or not.
-        parameters = self.in_order()
+        parameters = self._in_order()
         if passes == 0:
             shape = len(frames), 0, len(self.about), frames.shape[2]
             estimates = Estimates(*[frames.new_zeros(shape)] * 4)
@@ -296,7 +296,7 @@ class PhaseDerivativeNet(torch.nn.Module):
             parts.append([x[:, :: self.stride] for x in both])
         return [torch.stack(x, dim=2) for x in zip(*parts)]
 
-    def in_order(self):
+    def _in_order(self):
         """Weight and bias of every layer, then the prior's scale, if any."""
         own = self._modules
         blocks = own["blocks"]._modules.values()
@@ -315,11 +315,12 @@ class PhaseDerivativeNet(torch.nn.Module):
         """The same by the kernel."""
         batch, _, freq = frames.shape
         output = frames.new_empty(4, batch, passes, len(self.about), freq)
-        self.run_kernel(frames.numpy(), 0, output.numpy(), parameters)
+        arrays = self._arrays(parameters)
+        self.run_kernel(frames.numpy(), 0, output.numpy(), arrays)
         return Estimates(*output.unbind(0))
 
-    def run_kernel(self, frames, begin, output, parameters):
-        """The estimates of passes as an array, without any check.
+    def run_kernel(self, frames, begin, output, arrays):
+        """The estimates of passes, without any check.
 
         Arguments
         ---------
@@ -329,8 +330,8 @@ class PhaseDerivativeNet(torch.nn.Module):
             The frame that the first pass begins with.
         output : numpy.ndarray, [4, batch, passes, estimates, freq]
             Written to.
-        parameters : list of torch.Tensor
-            The network's, `in_order`.
+        arrays : tuple
+            The first of what `prepare` returns.
         """
         from ..kernels import network
 
@@ -341,9 +342,40 @@ class PhaseDerivativeNet(torch.nn.Module):
             (self.history, self.window, self.stride, begin),
             self.about,
             STEP_SCALE,
-            *self._arrays(parameters),
+            *arrays,
             output,
         )
+
+    def prepare(self):
+        """For `run_kernel` and `is_current`; None where these do not serve."""
+        parameters = self._in_order()
+        if not compiled_serves(*parameters) or self._is_hooked():
+            return None
+        arrays, places = self._arrays(parameters), self._kept[0]
+        owners = {
+            id(x): (module._parameters, name)
+            for module in self.modules()
+            for name, x in module._parameters.items()
+        }
+        own = [
+            (*owners[id(x)], x, place)
+            for x, place in zip(parameters, places)
+            if id(x) in owners
+        ]
+        return (arrays, own) if len(own) == len(places) else None
+
+    def is_current(self, prepared):
+        """Whether what was prepared is still what `forward` would take."""
+        for owner, name, parameter, place in prepared[1]:
+            if owner.get(name) is not parameter:
+                return False
+            if parameter.data_ptr() != place:
+                return False
+        return not self._is_hooked()
+
+    def _is_hooked(self):
+        """Whether somebody listens to, or changes, what goes in or out."""
+        return bool(self._forward_hooks or self._forward_pre_hooks)
 
     def _arrays(self, parameters):
         """The theorem's constants, the prior's scale, and all layers.

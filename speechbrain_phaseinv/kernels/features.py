@@ -1,13 +1,14 @@
-"""What logarithms are taken of; the definition is `estimation.features`."""
+"""Log-magnitudes, compiled; the definition is `estimation.features`."""
 
 import math
 
 from . import compiled
+from .ladder import logarithm
 
 
 @compiled(inner=True)
-def _relative(here, level, limits, first, to):
-    """A frame by its level, raised to the floor; see `relative_magnitude`."""
+def _log_frame(here, level, limits, first, to):
+    """The log-magnitudes of a frame; see `log_magnitude`."""
     freq = here.size
     number = type(here[0])
     relative, lowest = number(limits[0]), number(math.exp(limits[1]))
@@ -33,15 +34,13 @@ def _relative(here, level, limits, first, to):
     for k in range(freq):
         x = here[k] * scale
         x = x if x < largest else largest
-        to[k] = x if x > floor else floor
+        to[k] = logarithm(x if x > floor else floor)
     level[0], level[1] = scale, peak
 
 
 @compiled()
-def relative_magnitude(magnitude, level, limits, first, output):
-    """Magnitudes [batch, time, freq] by their level, raised to the floor.
-
-    Written to `output`. NumPy takes the logarithm, many bins at a time.
+def log_magnitude(magnitude, level, limits, first, output):
+    """Logarithms of magnitudes [batch, time, freq], written to `output`.
 
     `level`, [batch, 2], becomes the level after them. `limits` holds the
     relative floor, the lowest logarithm, the least exponent of a level, the
@@ -51,23 +50,37 @@ def relative_magnitude(magnitude, level, limits, first, output):
     batch, time, _ = magnitude.shape
     for i in range(batch):
         for t in range(time):
-            _relative(magnitude[i, t], level[i], limits, first, output[i, t])
+            _log_frame(magnitude[i, t], level[i], limits, first, output[i, t])
 
 
 @compiled()
-def advance(magnitude, level, limits, first, sizes, logs):
-    """The next frame of each signal, [batch, freq], goes into kept arrays.
+def advance(magnitude, t, accepted, level, limits, first, sizes, logs):
+    """Frame t of [batch, time, freq] goes into arrays that are kept.
 
-    The rows of `sizes` and `logs`, [batch, frames, freq], move up by one. The
-    last ones become the magnitudes and, before the logarithm, what
-    `relative_magnitude` makes of them.
+    The rows of `sizes` and `logs`, [batch, frames, freq], move up by one, and
+    the last ones become the magnitudes and their logarithms. Returns False,
+    and does nothing, where there is a magnitude in a chunk that is neither
+    zero nor within the two limits `accepted`.
     """
-    batch, frames, freq = sizes.shape
-    for i in range(batch):
-        for t in range(frames - 1):
+    batch, time, freq = magnitude.shape
+    last = sizes.shape[1] - 1
+    number = type(magnitude[0, 0, 0])
+    quietest, loudest = number(accepted[0]), number(accepted[1])
+    bad = 0
+    for i in range(batch if t == 0 else 0):
+        for n in range(time):
             for k in range(freq):
-                sizes[i, t, k] = sizes[i, t + 1, k]
-                logs[i, t, k] = logs[i, t + 1, k]
+                x = magnitude[i, n, k]
+                fits = (x == 0) | ((x > quietest) & (x <= loudest))
+                bad += 0 if fits else 1
+    if bad:
+        return False
+    for i in range(batch):
+        for n in range(last):
+            for k in range(freq):
+                sizes[i, n, k] = sizes[i, n + 1, k]
+                logs[i, n, k] = logs[i, n + 1, k]
         for k in range(freq):
-            sizes[i, frames - 1, k] = magnitude[i, k]
-        _relative(magnitude[i], level[i], limits, first, logs[i, frames - 1])
+            sizes[i, last, k] = magnitude[i, t, k]
+        _log_frame(sizes[i, last], level[i], limits, first, logs[i, last])
+    return True

@@ -10,6 +10,7 @@ brings; what a block of bins needs fits into the first-level cache.
 """
 
 import math
+import threading
 
 import numpy as np
 
@@ -126,22 +127,33 @@ def _all_layers(state, channels, freq, layers, room):
     return x
 
 
-@compiled(inner=True, **OPTIONS)
-def _rooms(layers, channels, freq):
-    """Both halves of what goes through the layers, and their workspace."""
+def _workspace(layers, channels, freq):
+    """Both halves of what goes through the layers, and room for products.
+
+    Of this thread, kept until it needs another: making it takes a stream as
+    long as a layer. The margins of the halves are zero, and stay so.
+    """
     weights, _, dilations = layers
-    margin, rows, most = 0, channels, 0
-    for i in range(len(weights)):
-        height, terms = weights[i].shape
-        margin = max(margin, terms // channels // 2 * dilations[i])
-        rows, channels = max(rows, height), weights[0].shape[0]
-        bins = min(freq, _block(weights[i]))
-        most = max(most, bins * max(height, terms))
-    state = np.zeros((2, rows, margin + freq + margin), weights[0].dtype)
-    return state, np.zeros((2, most), state.dtype), margin
+    shapes = tuple(x.shape for x in weights)
+    key = shapes, dilations, channels, freq, weights[0].dtype
+    if getattr(_own, "key", None) != key:
+        width = shapes[0][0]
+        inputs = (channels, *[width] * (len(shapes) - 1))
+        margin = max(
+            terms // x // 2 * dilation
+            for (_, terms), x, dilation in zip(shapes, inputs, dilations)
+        )
+        most = max(min(freq, _block.py_func(x)) * max(x.shape) for x in weights)
+        rows = max(channels, *(height for height, _ in shapes))
+        state = np.zeros((2, rows, margin + freq + margin), key[-1])
+        _own.work = state, np.empty((2, most), state.dtype)
+        _own.key = key
+    return _own.work
 
 
-@compiled(**OPTIONS)
+_own = threading.local()
+
+
 def run_layers(signals, features, layers, output):
     """All layers on features that are there, a pass at a time.
 
@@ -156,8 +168,16 @@ def run_layers(signals, features, layers, output):
     output : array, [batch, passes, outputs, freq]
         Written to.
     """
+    work = _workspace(layers, *features.shape[2:])
+    _run_layers(signals, work, features, layers, output)
+
+
+@compiled(**OPTIONS)
+def _run_layers(signals, work, features, layers, output):
+    """The same in this workspace."""
     _, passes, channels, freq = features.shape
-    state, room, margin = _rooms(layers, channels, freq)
+    state, room = work
+    margin = (state.shape[2] - freq) // 2
     for b in range(signals[0], signals[1]):
         for t in range(passes):
             for c in range(channels):
@@ -190,7 +210,6 @@ def _add_theorem(before, here, ahead, share, slope, scale, time, frequency):
         frequency[k] += for_frequency * ((p + p) * q / (p * p + q * q))
 
 
-@compiled(**OPTIONS)
 def run(
     signals, frames, net, about, step_scale, theorem, prior, layers, output
 ):
@@ -221,6 +240,35 @@ def run(
     output : array, [4, batch, passes, estimates, freq]
         Written to: in order of time, zeros where the network has no outputs.
     """
+    work = _workspace(layers, net[1], frames.shape[2])
+    _run(
+        signals,
+        work,
+        frames,
+        net,
+        about,
+        step_scale,
+        theorem,
+        prior,
+        layers,
+        output,
+    )
+
+
+@compiled(**OPTIONS)
+def _run(
+    signals,
+    work,
+    frames,
+    net,
+    about,
+    step_scale,
+    theorem,
+    prior,
+    layers,
+    output,
+):
+    """The same in this workspace."""
     weights, _, _ = layers
     history, window, stride, begin = net
     slope, backward, central = theorem
@@ -228,7 +276,8 @@ def run(
     oldest, outputs = 0, weights[-1].shape[0] // estimates
     for j in range(estimates):
         oldest = about[j] if about[j] < oldest else oldest
-    state, room, margin = _rooms(layers, window, freq)
+    state, room = work
+    margin = (state.shape[2] - freq) // 2
     for b in range(signals[0], signals[1]):
         for t in range(passes):
             start = begin + t * stride
