@@ -7,9 +7,9 @@ times are of both). The sound is made up. Times are median, 99th percentile and
 worst, in microseconds, by two clocks: the wall's, which other programs of the
 machine disturb, and the thread's own CPU time, which they do not. "push" is
 the inversion, from magnitudes to samples, and "frame" that with the analysis
-before it; "estimate" and "synthesise" are the two halves of a push. "offline"
-is the cost of a frame of a whole recording in the same run. ONNX Runtime
-executes the exported pass.
+before it. "offline" is the cost of a frame of a whole recording, and
+"estimate" and "synthesise" are the halves of `SpectrogramInverter.step` for a
+frame that comes alone. ONNX Runtime executes the exported pass.
 
 With --hours, that much sound is streamed in one process, in chunks of 1 to
 1000 frames (or 1 only, with --single). Memory must not grow and no sample may
@@ -55,6 +55,7 @@ from speechbrain_phaseinv.stft import analysis_step
 BLOCK_SECONDS = 10
 CHUNKS = (1, 1, 1, 1, 2, 3, 7, 64, 200, 1000)
 BATCHES = (1, 8, 64)
+TURNS = 5
 COLUMNS = ("median", "p99", "worst")
 
 
@@ -110,6 +111,11 @@ def statistics(wall, cpu):
 
 def measure(function, inputs, warm=100):
     """Times of a function of each input, after some for warming up."""
+    return statistics(*clock(function, inputs, warm))
+
+
+def clock(function, inputs, warm=100):
+    """The same as two lists of nanoseconds, of the wall's and of CPU time."""
     wall, cpu = [], []
     gc.collect()
     gc.freeze()
@@ -121,12 +127,16 @@ def measure(function, inputs, warm=100):
             wall.append(after[0] - before[0])
             cpu.append(after[1] - before[1])
     gc.unfreeze()
-    return statistics(wall, cpu)
+    return wall, cpu
 
 
 @torch.inference_mode()
 def time_stream(inverter, frames):
-    """Times of a frame and its parts, by name."""
+    """Times of a frame and its parts, by name.
+
+    All are measured by turns, since a machine changes its speed: their ratios
+    are worth more than their values.
+    """
     config, stride = inverter.config, inverter.stride
     hop = stride * config.hop_length
     blocks = range(-(-frames // (BLOCK_SECONDS * config.sample_rate // hop)))
@@ -141,24 +151,31 @@ def time_stream(inverter, frames):
 
     # Each has frames from the first call on.
     analyse(sound(config, 1)[:, : config.n_fft])
-    parts = {"analysis": measure(analyse, hops)}
-    magnitudes = [x for x in map(analyse, hops) if x.shape[1]]
-    stream = InversionStream(inverter)
-    parts["push"] = measure(stream.push, magnitudes)
-    parts["frame"] = measure(lambda x: stream.push(analyse(x)), hops)
-    state = inverter.step(torch.cat(magnitudes[:8], dim=1))[1]
-    parts["estimate"] = measure(
-        lambda x: inverter.estimate(x, state), magnitudes
-    )
-    estimates = inverter.estimate(magnitudes[0], state)
-    parts["synthesise"] = measure(
-        lambda _: inverter.synthesise(*estimates), magnitudes
-    )
-    whole = torch.cat(magnitudes, dim=1)
-    offline = measure(lambda _: inverter(whole), range(7), warm=2)
-    count = whole.shape[1] / stride
-    parts["offline"] = {name: x / count for name, x in offline.items()}
-    return parts
+    stream, parts = InversionStream(inverter), {}
+
+    def time_block(block):
+        magnitudes = [x for x in map(analyse, block) if x.shape[1]]
+        whole = torch.cat(magnitudes, dim=1)
+        state = inverter.step(torch.cat(magnitudes[:8], dim=1))[1]
+        estimates = inverter.estimate(magnitudes[0], state)
+        count = whole.shape[1] / stride
+        yield "analysis", analyse, block, 1
+        yield "push", stream.push, magnitudes, 1
+        yield "frame", lambda x: stream.push(analyse(x)), block, 1
+        yield "offline", lambda _: inverter(whole), range(3), count
+        yield "estimate", lambda x: inverter.estimate(x, state), magnitudes, 1
+        synthesise = inverter.synthesise
+        yield "synthesise", lambda _: synthesise(*estimates), magnitudes, 1
+
+    size = max(-(-len(hops) // TURNS), 2)
+    for start in range(0, len(hops), size):
+        for name, function, inputs, frames in time_block(
+            hops[start : start + size]
+        ):
+            times = clock(function, inputs, warm=20)
+            for kept, new in zip(parts.setdefault(name, ([], [])), times):
+                kept += [x / frames for x in new]
+    return {name: statistics(*times) for name, times in parts.items()}
 
 
 @torch.inference_mode()
