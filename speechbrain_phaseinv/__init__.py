@@ -14,12 +14,12 @@ each step of the method has its room:
   pass by pass (`passes`);
 - `kernels`: the same, compiled for the CPU;
 - `inversion`, `streaming`: the whole chain, `SpectrogramInverter`, and frames
-  in, samples out, `InversionStream`;
+  in, samples out, `InversionStream`, for which `prepared` has a short way;
 - `transforms`: `PhaseInversion`, for `torchaudio.transforms.GriffinLim`;
 - `resynthesizer`, `enhancement`: `Resynthesizer`, the last step of a
   SpeechBrain enhancer, and noisy samples in, enhanced samples out;
-- `mel`, `inference`, `vocoder_input`, `vocoder_stream`: mel spectrograms, and
-  SpeechBrain's vocoder, `PhaseInversionVocoder`, what it takes, and online;
+- `mel`, `vocoder`, `inference`: mel spectrograms, what a vocoder takes, and
+  SpeechBrain's, `PhaseInversionVocoder`, whole or online;
 - `pretrained`, `losses`: packaged weights, and training objectives;
 - `edge`, `evaluation`, `cli`: export for devices, methods side by side, and
   the command ``phaseinv``.

@@ -85,8 +85,6 @@ class InversionStream:
     @property
     def batch(self):
         """Signals that go in side by side; None before the first frame."""
-        if self._prepared is not None:
-            return self._prepared.shape[0]
         return len(self._before.sizes) if self._before is not None else None
 
     @property

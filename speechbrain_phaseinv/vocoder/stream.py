@@ -4,8 +4,8 @@ from typing import NamedTuple, Optional
 
 import torch
 
-from .checks import check_batch
-from .streaming import InversionStream, StreamState
+from ..checks import check_batch
+from ..streaming import InversionStream, StreamState
 
 
 class VocoderState(NamedTuple):

@@ -4,9 +4,9 @@ import math
 
 import torch
 
-from .checks import check_lengths, length_tensor
-from .mel import available_mels, mel_preset
-from .mel.recognise import check_mel
+from ..checks import check_lengths, length_tensor
+from ..mel import available_mels, mel_preset
+from ..mel.recognise import check_mel
 
 INPUTS = ("log_mel", "log_magnitude", "magnitude")
 

@@ -1,0 +1,1 @@
+"""Parts of `inference.PhaseInversionVocoder`: what it takes, and online use."""
