@@ -133,7 +133,7 @@ def test_the_commands_of_a_readme_run_in_their_order(
         if language == "bash":
             for words in filter(None, commands(text)):
                 execute(words, data, monkeypatch)
-        else:
+        elif language == "python":
             exec(compile(text, f"{recipe}/README.md", "exec"), names)
     results = {
         "spectrogram_inversion": "results/latency1/1/pretrained/weights.npz",
