@@ -80,6 +80,7 @@ class PreparedStep:
             count = len(schedule.offsets)
             shape = 4, batch, 1, count, freq
             self.estimates = np.empty(shape, phasors.dtype)
+        self.room = compiled.room(config, schedule, self.dtype)
         settings = schedule, config, inverter.power, inverter.refinements
         output = compiled.as_complex(np.empty_like(phasors))
         self.given = (
@@ -179,6 +180,7 @@ class PreparedStep:
         over_signals(
             frame.run,
             len(samples),
+            self.room,
             *self.estimates,
             self.sizes,
             self.logs,

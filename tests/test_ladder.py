@@ -195,7 +195,11 @@ def test_work_is_linear_in_the_number_of_bins():
         inverse = np.ones((1, freq)).view(Counted)
         solution = np.empty(freq, dtype=complex).view(Counted)
         kernel.factor.py_func(
-            anchor.view(Counted), coupling.view(Counted), ratio, inverse
+            anchor.view(Counted),
+            coupling.view(Counted),
+            ratio,
+            inverse,
+            np.empty(kernel.LANES),
         )
         kernel.substitute.py_func(
             ratio[0], inverse[0], anchor[0], target[0], solution

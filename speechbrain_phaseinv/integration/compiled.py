@@ -16,7 +16,7 @@ from ..windows import constant
 from .definition import all_weights, define
 from .least_squares import CANCELLED, LOWEST
 from .offset import ABOVE, TOLERANCE, main_lobe
-from .refinement import INAUDIBLE, OverlapState, counts, overlap_scale
+from .refinement import INAUDIBLE, REOPENED, OverlapState, counts, overlap_scale
 
 # Past any end: a stream that is under way.
 ENDLESS = 2**62
@@ -102,6 +102,15 @@ def _constants(config, new, emitted, dtype):
     return advance, real, to_start, frame, scale, count, offset
 
 
+@constant
+def room(config, schedule, dtype):
+    """What `kernels.frame.workspace` is made for."""
+    new, length = schedule.offsets[-1] + 1, config.win_length
+    number = torch.empty(0, dtype=dtype).numpy().dtype
+    frame = config.n_fft, length, config.hop_length
+    return config.num_bins, *frame, REOPENED + new, new, number
+
+
 def fixed(settings, batch, dtype, pull=()):
     """What `kernels.frame.run` is told besides estimates, frames and state."""
     schedule, config, power, n_iter, position, ends, keep = settings
@@ -149,6 +158,7 @@ def _compute(settings, inputs, recorded=False):
     over_signals(
         frame.run,
         batch,
+        room(config, schedule, real),
         *to_arrays(*inputs[:6]),
         *fixed(settings, batch, real, inputs[9:]),
         state,

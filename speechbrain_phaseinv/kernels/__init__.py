@@ -10,8 +10,9 @@ fills the cache, for instance while a container image is built.
 
 import os
 import tempfile
+import threading
 import warnings
-from functools import lru_cache
+from functools import lru_cache, wraps
 from hashlib import sha256
 from pathlib import Path
 
@@ -46,6 +47,23 @@ def compiled(inner=False, **options):
             config.CACHE_DIR = before
 
     return decorate
+
+
+def kept(make):
+    """A function that keeps what it made for its last arguments.
+
+    On each thread its own: room for kernels to work in, which a stream would
+    make anew for every frame.
+    """
+    own = threading.local()
+
+    @wraps(make)
+    def call(*key):
+        if getattr(own, "key", None) != key:
+            own.made, own.key = make(*key), key
+        return own.made
+
+    return call
 
 
 @lru_cache(maxsize=1)

@@ -171,6 +171,7 @@ def run(
         back[0, k] = back[1, k] = 1 / forth[k]
     ratio = np.zeros((LANES, freq))
     inverse = np.empty((LANES, freq))
+    pivots = np.empty(LANES)
     carry = np.empty(freq, np.complex128)
     row_y = np.empty(freq, np.complex128)
     phasors = np.empty((opened, freq), kind)
@@ -279,6 +280,7 @@ def run(
                         weights[i, block : row + 1, 1],
                         ratio,
                         inverse,
+                        pivots,
                     )
                 held = held_bins(known[first + j], constant)
                 for k in range(freq):

@@ -11,8 +11,11 @@ compile, and is no faster.
 import numpy as np
 from rocket_fft import c2c
 
-from . import compiled
+from . import compiled, kept
 from .ladder import LANES, factor, least_squares, phase_weights
+
+# Of what a transform goes along.
+AXES = np.zeros(1, np.int64)
 
 
 @compiled(inner=True)
@@ -49,7 +52,7 @@ def held_bins(sizes, constant):
 def transform(signals, forward, spectrum):
     """The discrete Fourier transform of [n_fft], or its inverse."""
     scale = 1.0 if forward else 1.0 / signals.size
-    c2c(signals, spectrum, np.zeros(1, np.int64), forward, scale, 1)
+    c2c(signals, spectrum, AXES, forward, scale, 1)
 
 
 @compiled(inner=True)
@@ -166,11 +169,10 @@ def iterate(
     window, offset, hop, n_fft = frame
     n_iter, floors, constant = plan
     tiny = floors[2]
-    spectra, spectrum, signals, frames, added, total, slopes = work
+    spectra, spectrum, signals, frames, added, total, slopes, none = work
     turns, kept_slopes = record
     count, freq = sizes.shape
     number = type(sizes[0, 0])
-    none = np.zeros(freq, np.bool_)
     largest = number(0)
     for j in range(count):
         for k in range(freq):
@@ -211,9 +213,49 @@ def iterate(
         )
 
 
+@kept
+def workspace(freq, n_fft, length, hop, opened, new, number):
+    """Room for `run`: for windows of `length`, and so many open frames.
+
+    The first ratio of a ladder is zero, and stays so.
+    """
+    empty, kind = np.empty, np.result_type(number, np.complex64)
+    weights = empty((2, LANES, freq), number)
+    ladders = np.zeros((LANES, freq)), empty((LANES, freq)), empty(LANES)
+    spare = empty(freq), empty((2, freq), np.complex128)
+    iteration = (
+        empty((2, freq), kind),
+        empty(n_fft, kind),
+        empty(n_fft, kind),
+        empty((opened, length), number),
+        empty((new, length), number),
+        empty((opened - 1) * hop + length, number),
+        empty((2, freq), number),
+        np.zeros(freq, np.bool_),
+    )
+    found = empty((5, freq), np.complex128)
+    return (
+        weights,
+        ladders,
+        spare,
+        found,
+        empty((opened, freq), kind),
+        iteration,
+    )
+
+
+def run(within, room, *arguments):
+    """All passes of some signals; `room` says what `workspace` they need.
+
+    All else is as for `_run`.
+    """
+    _run(within, workspace(*room), *arguments)
+
+
 @compiled()
-def run(
+def _run(
     within,
+    work,
     time,
     frequency,
     time_confidence,
@@ -244,6 +286,8 @@ def run(
     ---------
     within : tuple of int
         The first signal of the batch, and the one after the last.
+    work : tuple
+        What `workspace` returns.
     time, frequency, time_confidence, confidence : array
         Estimates, [batch, passes, estimates, freq].
     sizes, logs : array, [batch, reopened + time, freq]
@@ -285,22 +329,12 @@ def run(
     reopened, rows = state[0].shape[1], passes * answers
     opened, first, out = reopened + new, reopened + oldest, reopened * hop
     target, share = pull
-    number, kind = scale.dtype, output.dtype
-    anchors = np.empty((LANES, freq), number)
-    couplings = np.empty((LANES, freq), number)
-    ratio = np.zeros((LANES, freq))
-    inverse = np.empty((LANES, freq))
-    found = np.empty((4, freq), np.complex128)
-    last = np.empty(freq, np.complex128)
-    phasors = np.empty((opened, freq), kind)
-    spectra = np.empty((2, freq), kind)
-    spectrum = np.empty(n_fft, kind)
-    signals = np.empty(n_fft, kind)
-    frames = np.empty((opened, window.size), number)
-    added = np.empty((new, window.size), number)
-    total = np.empty((opened - 1) * hop + window.size, number)
-    slopes = np.empty((2, freq), number)
-    work = spectra, spectrum, signals, frames, added, total, slopes
+    weights_of_rows, ladders, spare, found, phasors, work = work
+    anchors, couplings = weights_of_rows[0], weights_of_rows[1]
+    ratio, inverse, pivots = ladders
+    last = found[4]
+    spectrum, signals, frames = work[1], work[2], work[3]
+    added, total = work[4], work[5]
     iterations = n_iter, floors, constant
     steps, weights, turns, kept_slopes = record
     recorded = len(steps) > 0
@@ -346,7 +380,13 @@ def run(
                         if recorded:
                             copy(anchors[n], weights[i, row + n, 0])
                             copy(couplings[n], weights[i, row + n, 1])
-                    factor(anchors[:until], couplings[:until], ratio, inverse)
+                    factor(
+                        anchors[:until],
+                        couplings[:until],
+                        ratio,
+                        inverse,
+                        pivots,
+                    )
                 if recorded:
                     copy(last, steps[i, row, 0])
                 if share.size > 0:
@@ -362,6 +402,7 @@ def run(
                     ratio[lane],
                     inverse[lane],
                     real,
+                    spare,
                     found,
                 )
                 # The phase of an offset goes on as it was.

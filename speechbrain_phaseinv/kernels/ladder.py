@@ -28,14 +28,15 @@ LANES = 8
 
 
 @compiled(fastmath={"contract"})
-def factor(anchor, coupling, ratio, inverse):
+def factor(anchor, coupling, ratio, inverse, pivots):
     """Eliminate up to LANES ladders, [lanes, freq]; see the module's docstring.
 
     Writes the ratio r[k] = g[k] / (e[k-1] + g[k]) and the inverse pivot
-    d[k] = 1 / (e[k] + g[k+1]), which is zero where there is none.
+    d[k] = 1 / (e[k] + g[k+1]), which is zero where there is none. `pivots`,
+    [LANES], is room for the e[k].
     """
     lanes, freq = anchor.shape
-    e = np.empty(LANES)
+    e = pivots
     for j in range(lanes):
         e[j] = anchor[j, 0]
     for k in range(1, freq):
@@ -82,9 +83,10 @@ def solve_rows(anchor, coupling, target):
     ratio = np.zeros((LANES, freq))
     inverse = np.empty((LANES, freq))
     row = np.empty(freq, dtype=np.complex128)
+    pivots = np.empty(LANES)
     for start in range(0, rows, LANES):
         stop = min(start + LANES, rows)
-        factor(anchor[start:stop], coupling[start:stop], ratio, inverse)
+        factor(anchor[start:stop], coupling[start:stop], ratio, inverse, pivots)
         for i in range(start, stop):
             j = i - start
             substitute(ratio[j], inverse[j], anchor[i], target[i], row)
@@ -179,20 +181,28 @@ def _turn(angles, rotors):
 
 @compiled(inner=True)
 def least_squares(
-    previous, time, frequency, advance, anchor, ratio, inverse, real, output
+    previous,
+    time,
+    frequency,
+    advance,
+    anchor,
+    ratio,
+    inverse,
+    real,
+    spare,
+    output,
 ):
     """The phasors of one frame, from those of the frame before it; all [freq].
 
     `ratio` and `inverse` are those of the factored ladder. Writes four rows
     to `output`: the unit phasors and, for the gradient, the solutions before
-    they were normalised, exp(j (tpd - theta)) and exp(j theta).
+    they were normalised, exp(j (tpd - theta)) and exp(j theta). `spare` is
+    room for angles, [freq], and for two rows of complex numbers.
     """
     # One by one: unpacked, they would not count as contiguous.
     phasor, solution, rotor, tilt = output[0], output[1], output[2], output[3]
     freq = time.size
-    angle = np.empty(freq)
-    target = np.empty(freq, dtype=np.complex128)
-    row = np.empty(freq, dtype=np.complex128)
+    angle, target, row = spare[0], spare[1][0], spare[1][1]
     for k in range(freq):
         angle[k] = angle[k - 1] + frequency[k] if k > 0 else 0.0
     _turn(angle, tilt)

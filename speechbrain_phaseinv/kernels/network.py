@@ -10,11 +10,10 @@ brings; what a block of bins needs fits into the first-level cache.
 """
 
 import math
-import threading
 
 import numpy as np
 
-from . import compiled
+from . import compiled, kept
 from .ladder import fraction
 
 # A product and the sum that it goes into may become one operation: faster, and
@@ -57,9 +56,9 @@ def _features(frames, history, scale, x, margin):
 
 
 @compiled(inner=True, **OPTIONS)
-def _block(weight):
+def _block(height, terms):
     """Bins that a layer takes at a time: whole vectors, where that is few."""
-    most = max(1, _SMALL // weight.size)
+    most = max(1, _SMALL // (height * terms))
     return most - most % 16 if most > 16 else most
 
 
@@ -110,7 +109,7 @@ def _all_layers(state, channels, freq, layers, room):
     for i in range(last + 1):
         weight, bias, dilation = weights[i], biases[i], dilations[i]
         height, terms = weight.shape
-        reach, block = terms // channels // 2 * dilation, _block(weight)
+        reach, block = terms // channels // 2 * dilation, _block(height, terms)
         for first in range(0, freq, block):
             bins, start = min(block, freq - first), margin + first
             factors = room[0, : terms * bins].reshape(terms, bins)
@@ -128,30 +127,24 @@ def _all_layers(state, channels, freq, layers, room):
 
 
 def _workspace(layers, channels, freq):
-    """Both halves of what goes through the layers, and room for products.
-
-    Of this thread, kept until it needs another: making it takes a stream as
-    long as a layer. The margins of the halves are zero, and stay so.
-    """
+    """Both halves of what goes through the layers, and room for products."""
     weights, _, dilations = layers
     shapes = tuple(x.shape for x in weights)
-    key = shapes, dilations, channels, freq, weights[0].dtype
-    if getattr(_own, "key", None) != key:
-        width = shapes[0][0]
-        inputs = (channels, *[width] * (len(shapes) - 1))
-        margin = max(
-            terms // x // 2 * dilation
-            for (_, terms), x, dilation in zip(shapes, inputs, dilations)
-        )
-        most = max(min(freq, _block.py_func(x)) * max(x.shape) for x in weights)
-        rows = max(channels, *(height for height, _ in shapes))
-        state = np.zeros((2, rows, margin + freq + margin), key[-1])
-        _own.work = state, np.empty((2, most), state.dtype)
-        _own.key = key
-    return _own.work
+    return _make_workspace(shapes, dilations, channels, freq, weights[0].dtype)
 
 
-_own = threading.local()
+@kept
+def _make_workspace(shapes, dilations, channels, freq, dtype):
+    """The margins of the halves are zero, and stay so."""
+    inputs = (channels, *[shapes[0][0]] * (len(shapes) - 1))
+    reaches = [
+        terms // x // 2 * dilation
+        for (_, terms), x, dilation in zip(shapes, inputs, dilations)
+    ]
+    rows = max(channels, *(height for height, _ in shapes))
+    width = max(reaches) + freq + max(reaches)
+    most = max(min(freq, _block.py_func(*x)) * max(x) for x in shapes)
+    return np.zeros((2, rows, width), dtype), np.empty((2, most), dtype)
 
 
 def run_layers(signals, features, layers, output):
