@@ -16,7 +16,6 @@ import math
 from typing import NamedTuple
 
 import torch
-from scipy.optimize import minimize_scalar
 
 from ..windows import constant
 
@@ -138,5 +137,22 @@ def gaussian_gamma(config):
         gaussian = torch.exp(-math.pi * squares / math.exp(log_gamma))
         return float((gaussian - window).square().sum())
 
-    best = minimize_scalar(misfit, bounds=(-9.0, 2.0), method="bounded")
-    return math.exp(best.x) * length**2
+    return math.exp(_minimum(misfit, -9.0, 2.0)) * length**2
+
+
+def _minimum(function, low, high):
+    """Where a function with one minimum has it: golden-section search.
+
+    SciPy has a better one, and takes half a second to be imported.
+    """
+    golden = (math.sqrt(5) - 1) / 2
+    left, right = high - golden * (high - low), low + golden * (high - low)
+    values = function(left), function(right)
+    while high - low > 1e-7:
+        if values[0] < values[1]:
+            high, right, left = right, left, right - golden * (right - low)
+            values = function(left), values[0]
+        else:
+            low, left, right = left, right, left + golden * (high - left)
+            values = values[1], function(right)
+    return (low + high) / 2

@@ -17,6 +17,7 @@ def main():
     from ..inversion import SpectrogramInverter
     from ..mel import GeneralMelNet, mel_preset
     from ..resynthesizer import Resynthesizer
+    from ..streaming import InversionStream
 
     start = time.perf_counter()
     config = StftConfig(16000, 64, hop_length=16)
@@ -25,6 +26,9 @@ def main():
     magnitude = torch.rand(1, 8, config.num_bins)
     with torch.no_grad():
         inverter(magnitude)
+        stream = InversionStream(inverter)
+        for frame in torch.rand(12, 1, 1, config.num_bins):
+            stream.push(frame)
         GeneralMelNet(mel_preset("whisper-80")).eval()(torch.zeros(1, 1, 80))
         Resynthesizer(config, estimator=EnhancementNet(config))(
             magnitude, torch.rand(1, config.num_samples(8))
