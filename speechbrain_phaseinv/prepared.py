@@ -72,11 +72,11 @@ class PreparedStep:
         )
         envelope = sum_of_squares(config, state.position, 1, dtype=self.dtype)
         self.envelope = np.tile(envelope[0, 0].numpy(), schedule.stride)
-        self.network, self.kept = _kernel_of(inverter)
+        self.kernel = _kernel_of(inverter)
         self.estimator = state.estimator
-        if self.network is not None:
+        if self.kernel is not None:
             self.context = state.estimator.shape[1] - state.waiting
-            self.begin = room - self.network.window
+            self.begin = room - inverter.estimator.window
             count = len(schedule.offsets)
             shape = 4, batch, 1, count, freq
             self.estimates = np.empty(shape, phasors.dtype)
@@ -104,7 +104,7 @@ class PreparedStep:
         schedule = inverter.schedule
         if passes.heard(schedule, inverter.refinements) != schedule:
             return False
-        if _kernel_of(inverter)[0] is None:
+        if _kernel_of(inverter) is None:
             return True
         # The network's frames are the newest of those at hand.
         count = state.estimator.shape[1]
@@ -133,7 +133,7 @@ class PreparedStep:
             or not magnitude.is_cpu
             or is_traced()
             or self.settings != _settings(self.inverter)
-            or (self.network and not self.network.is_current(self.kept))
+            or (self.kernel and not self.kernel.is_current())
         ):
             return None
         frames = np.ascontiguousarray(magnitude.numpy())
@@ -155,7 +155,7 @@ class PreparedStep:
         if not done:
             return False
         self.waiting += 1
-        if self.network is None:
+        if self.kernel is None:
             new = torch.from_numpy(self.logs[:, -1:].copy())
             with torch.inference_mode():
                 estimates, self.estimator = self.inverter.estimator(
@@ -168,10 +168,8 @@ class PreparedStep:
         """The samples of the pass that is due."""
         from .kernels import frame
 
-        if self.network is not None:
-            self.network.run_kernel(
-                self.logs, self.begin, self.estimates, self.kept[0]
-            )
+        if self.kernel is not None:
+            self.kernel.run(self.logs, self.begin, self.estimates)
         self.waiting -= self.schedule.stride
         self.position += self.schedule.stride
         samples = np.empty(
@@ -199,7 +197,7 @@ class PreparedStep:
             for x in (self.sizes, self.logs)
         )
         estimator = self.estimator
-        if self.network is not None:
+        if self.kernel is not None:
             count = self.context + self.waiting
             estimator = logs[:, rows - count :].clone()
         return InverterState(
@@ -226,10 +224,9 @@ def _settings(inverter):
 
 
 def _kernel_of(inverter):
-    """The network and what it has prepared, where its kernel does all."""
+    """The network's kernel, where that does all that the estimator does."""
     estimator = inverter.estimator
-    if type(estimator) is PhaseDerivativeNet:
-        prepared = estimator.prepare()
-        if prepared is not None:
-            return estimator, prepared
-    return None, None
+    if type(estimator) is not PhaseDerivativeNet:
+        return None
+    kernel = estimator.kernel()
+    return kernel if kernel is not None and kernel.is_current() else None

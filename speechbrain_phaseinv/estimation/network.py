@@ -12,12 +12,9 @@ level matters.
 import numpy as np
 import torch
 
-from ..backends import compiled_serves, over_signals
-from .gradient_theorem import (
-    BACKWARD_SHARE,
-    CENTRAL_SHARE,
-    GradientTheorem,
-)
+from ..backends import compiled_serves
+from .compiled import NetworkKernel
+from .gradient_theorem import GradientTheorem
 from .schedule import Estimates, Schedule
 
 # A step of log-magnitude, in nepers, beyond which it says "silence" or "zero
@@ -121,6 +118,7 @@ class PhaseDerivativeNet(torch.nn.Module):
     # Of the least-squares weights (`phase_weights`), in training and in use:
     # the confidences are relative to it.
     power = 1.0
+    step_scale = STEP_SCALE
 
     def __init__(
         self,
@@ -209,7 +207,7 @@ class PhaseDerivativeNet(torch.nn.Module):
         )
         scale = torch.nn.Parameter(torch.ones(2)) if prior else None
         self.register_parameter("prior_scale", scale)
-        self._kept = None, None, None  # of `_arrays`
+        self._kernel = None
         # At first, the gradient theorem and its constant confidence.
         torch.nn.init.zeros_(self.last.weight)
         torch.nn.init.zeros_(self.last.bias)
@@ -239,14 +237,15 @@ class PhaseDerivativeNet(torch.nn.Module):
         frames = torch.cat([state, log_magnitude], dim=1)
         passes = max(frames.shape[1] - self.window, -1) // self.stride + 1
         # Compiled, a frame has the same bits whether it comes alone or not.
-        parameters = self._in_order()
-        if passes == 0:
-            shape = len(frames), 0, len(self.about), frames.shape[2]
-            estimates = Estimates(*[frames.new_zeros(shape)] * 4)
-        elif compiled_serves(frames, *parameters):
-            estimates = self._estimate_compiled(frames, passes, parameters)
-        else:
+        kernel = self.kernel(frames)
+        if passes and kernel is None:
             estimates = self._estimate(frames, passes)
+        else:
+            shape = 4, len(frames), passes, len(self.about), frames.shape[2]
+            output = frames.new_empty(shape)
+            if passes:
+                kernel.run(frames.numpy(), 0, output.numpy())
+            estimates = Estimates(*output.unbind(0))
         return estimates, frames[:, passes * self.stride :]
 
     def _estimate(self, frames, passes):
@@ -296,122 +295,31 @@ class PhaseDerivativeNet(torch.nn.Module):
             parts.append([x[:, :: self.stride] for x in both])
         return [torch.stack(x, dim=2) for x in zip(*parts)]
 
-    def _in_order(self):
-        """Weight and bias of every layer, then the prior's scale, if any."""
-        own = self._modules
-        blocks = own["blocks"]._modules.values()
-        layers = [
-            own["first"],
-            *(x._modules["conv"] for x in blocks),
-            own["last"],
-        ]
-        found = []
-        for layer in layers:
-            found += [_parameter(layer, "weight"), _parameter(layer, "bias")]
-        scale = _parameter(self, "prior_scale")
-        return found if scale is None else [*found, scale]
-
-    def _estimate_compiled(self, frames, passes, parameters):
-        """The same by the kernel."""
-        batch, _, freq = frames.shape
-        output = frames.new_empty(4, batch, passes, len(self.about), freq)
-        arrays = self._arrays(parameters)
-        self.run_kernel(frames.numpy(), 0, output.numpy(), arrays)
-        return Estimates(*output.unbind(0))
-
-    def run_kernel(self, frames, begin, output, arrays):
-        """The estimates of passes, without any check.
+    def kernel(self, *others):
+        """The network compiled, or None where it has to be its definition.
 
         Arguments
         ---------
-        frames : numpy.ndarray, [batch, time, freq]
-            Log-magnitudes.
-        begin : int
-            The frame that the first pass begins with.
-        output : numpy.ndarray, [4, batch, passes, estimates, freq]
-            Written to.
-        arrays : tuple
-            The first of what `prepare` returns.
+        *others : torch.Tensor
+            What else it is to work on.
+
+        Returns
+        -------
+        kernel : NetworkKernel
         """
-        from ..kernels import network
-
-        over_signals(
-            network.run,
-            len(frames),
-            frames,
-            (self.history, self.window, self.stride, begin),
-            self.about,
-            STEP_SCALE,
-            *arrays,
-            output,
-        )
-
-    def prepare(self):
-        """For `run_kernel` and `is_current`; None where these do not serve."""
         parameters = self._in_order()
-        if not compiled_serves(*parameters) or self._is_hooked():
+        if not compiled_serves(*others, *parameters):
             return None
-        arrays, places = self._arrays(parameters), self._kept[0]
-        owners = {
-            id(x): (module._parameters, name)
-            for module in self.modules()
-            for name, x in module._parameters.items()
-        }
-        own = [
-            (*owners[id(x)], x, place)
-            for x, place in zip(parameters, places)
-            if id(x) in owners
-        ]
-        return (arrays, own) if len(own) == len(places) else None
+        if self._kernel is None or not self._kernel.holds(parameters):
+            self._kernel = NetworkKernel(self, parameters)
+        return self._kernel
 
-    def is_current(self, prepared):
-        """Whether what was prepared is still what `forward` would take."""
-        for owner, name, parameter, place in prepared[1]:
-            if owner.get(name) is not parameter:
-                return False
-            if parameter.data_ptr() != place:
-                return False
-        return not self._is_hooked()
-
-    def _is_hooked(self):
-        """Whether somebody listens to, or changes, what goes in or out."""
-        return bool(self._forward_hooks or self._forward_pre_hooks)
-
-    def _arrays(self, parameters):
-        """The theorem's constants, the prior's scale, and all layers.
-
-        The arrays share the parameters' memory, and so are always up to date.
-        They are kept as long as no parameter moves.
-        """
-        places = [x.data_ptr() for x in parameters]
-        if self._kept[0] != places:
-            kept = [x.detach().contiguous() for x in parameters]
-            arrays = [x.numpy() for x in kept]
-            if self.prior_scale is None:
-                arrays.append(np.zeros(2, arrays[0].dtype))
-            *arrays, scale = arrays
-            weights = tuple(x.reshape(len(x), -1) for x in arrays[::2])
-            dilations = (1, *self.hyperparameters["dilations"], 1)
-            layers = weights, tuple(arrays[1::2]), dilations
-            slope = self.theorems[0].slope
-            theorem = slope, BACKWARD_SHARE, CENTRAL_SHARE
-            # Kept with the tensors, so that their places stay theirs.
-            places = [x.data_ptr() for x in kept]
-            self._kept = places, (theorem, scale, layers), kept
-        return self._kept[1]
+    def _in_order(self):
+        """Weight and bias of every layer, then the prior's scale, if any."""
+        layers = self.first, *(x.conv for x in self.blocks), self.last
+        found = [p for x in layers for p in (x.weight, x.bias)]
+        return found + [self.prior_scale] * (self.prior_scale is not None)
 
     def __getstate__(self):
-        """Without the arrays, which would come back as copies."""
-        return {**super().__getstate__(), "_kept": (None, None, None)}
-
-
-def _parameter(module, name):
-    """A parameter, from its dictionary where it is there.
-
-    That takes a tenth of the time of an attribute, and a stream asks at every
-    frame. Replicas and pruned layers have it as an attribute.
-    """
-    try:
-        return module._parameters[name]
-    except KeyError:
-        return getattr(module, name)
+        """Without the kernel, whose arrays would come back as copies."""
+        return {**super().__getstate__(), "_kernel": None}
