@@ -98,7 +98,12 @@ def test_an_iteration_is_two_transforms_of_a_weighted_mean(
     floor = 0.1 * squares.reshape(-1, hop).sum(0).max()
     old = overlap(((size[0] * phasors) @ back).real[:before])
     # Two at a time, from the newest to the oldest, and again.
-    pairs = [(t, t + 1) for t in range(first, total - 1)][::-1]
+    # A pair counts while a sample of it is to come.
+    pairs = [
+        (t, t + 1)
+        for t in range(first, total - 1)
+        if (t + 1) * hop + config.win_length > out
+    ][::-1]
     for i in range(n_iter):
         signal = overlap(count * ((size[0] * phasors) @ back).real)
         signal[: out + at] = old[: out + at]

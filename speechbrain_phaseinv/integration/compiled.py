@@ -16,7 +16,14 @@ from ..windows import constant
 from .definition import all_weights, define
 from .least_squares import CANCELLED, LOWEST
 from .offset import ABOVE, TOLERANCE, main_lobe
-from .refinement import INAUDIBLE, REOPENED, OverlapState, counts, overlap_scale
+from .refinement import (
+    INAUDIBLE,
+    REOPENED,
+    OverlapState,
+    counts,
+    overlap_scale,
+    sweep,
+)
 
 # Past any end: a stream that is under way.
 ENDLESS = 2**62
@@ -111,6 +118,13 @@ def room(config, schedule, dtype):
     return config.num_bins, *frame, REOPENED + new, new, number
 
 
+def _plan(schedule, config, n_iter, position):
+    """Where a pass stands, and what it does."""
+    new = schedule.offsets[-1] + 1
+    pairs = np.array(sweep(config, REOPENED + new, n_iter), np.int64)
+    return position, schedule.stride, new, schedule.offsets[0], pairs
+
+
 def fixed(settings, batch, dtype, pull=()):
     """What `kernels.frame.run` is told besides estimates, frames and state."""
     schedule, config, power, n_iter, position, ends, keep = settings
@@ -120,7 +134,7 @@ def fixed(settings, batch, dtype, pull=()):
         _pull_arrays(pull, dtype),
         _ends_array(ends, batch),
         _keep_array(keep, config.num_bins),
-        (position, stride, new, schedule.offsets[0], n_iter),
+        _plan(schedule, config, n_iter, position),
         *_constants(config, new, stride, dtype),
         (CANCELLED, INAUDIBLE, torch.finfo(dtype).tiny),
     )
@@ -196,7 +210,7 @@ def _adjoint(settings, inputs, record, gradients):
         pull,
         _ends_array(ends, len(sizes)),
         _keep_array(keep, sizes.shape[2]),
-        (position, stride, new, schedule.offsets[0], n_iter),
+        _plan(schedule, config, n_iter, position),
         *_constants(config, new, stride, real)[1:],
         CANCELLED,
         tuple(x.numpy() for x in record),

@@ -19,10 +19,11 @@ from. A pass works on its *open frames*:
 An iteration overlaps them, as `stft.synthesis` does, takes the samples before
 the first hop as they are, transforms the result, and keeps the phases of two
 frames that follow each other: first of the newest two, then of the pair one
-frame before, and so on to the oldest, and again. So each pair has what the
-last one gave, and a frame goes on learning from those that come after it,
-while the latency is as without. RTISI-LA starts from no phase at all and needs
-many iterations; after the least squares, one such sweep is enough.
+frame before, and so on to the oldest of which something is still to come, and
+again. So each pair has what the last one gave, and a frame goes on learning
+from those that come after it, while the latency is as without. RTISI-LA starts
+from no phase at all and needs many
+iterations; after the least squares, one such sweep is enough.
 """
 
 from typing import NamedTuple
@@ -179,8 +180,7 @@ def refine(
     if keep is not None:
         audible = audible & ~keep
     tiny = torch.finfo(dtype).tiny
-    for i in range(n_iter):
-        first = last - 1 - i % last
+    for first in sweep(config, last + 1, n_iter):
         pair, place = slice(first, first + 2), first * hop
         total = (scale * overlap(frames))[:, place : place + hop + length]
         parts = torch.stack([total[:, :length], total[:, hop:]], dim=1) * window
@@ -219,6 +219,26 @@ def _later(frames, hop):
         total = total + torch.nn.functional.pad(rest, (0, fill))
         later -= hop
     return total
+
+
+def sweep(config, count, n_iter):
+    """The pairs that iterations work on, by the first frame of each.
+
+    Of `count` open frames, the newest two come first. Where windows overlap by
+    half, all samples of the oldest two are out: that pair is left alone.
+
+    Example
+    -------
+    >>> from speechbrain_phaseinv.config import StftConfig
+    >>> sweep(StftConfig(16000, n_fft=512, hop_length=128), 5, 6)
+    (3, 2, 1, 0, 3, 2)
+    >>> sweep(StftConfig(16000, n_fft=512, hop_length=256), 5, 6)
+    (3, 2, 1, 3, 2, 1)
+    """
+    out = REOPENED * config.hop_length - config.win_length
+    done = max(out // config.hop_length + 1, 0)  # frames, from the oldest on
+    pairs = range(count - 2, max(done - 1, 0) - 1, -1)
+    return tuple(pairs[i % len(pairs)] for i in range(n_iter))
 
 
 def counts(new, emitted):

@@ -154,7 +154,7 @@ def run(
     """
     freq = sizes.shape[2]
     window, _, hop, n_fft = frame
-    position, stride, new, oldest, n_iter = plan
+    position, stride, new, oldest, pairs = plan
     target, share = pull
     steps, _, all_turns, all_slopes = record
     answers = new - oldest
@@ -247,8 +247,8 @@ def run(
             for j in range(valid, stride):
                 clear(g_frames[reopened + j])
             gradients = g_phasors, g_sizes, g_frames, d_before, g_signal
-            for it in range(n_iter - 1, -1, -1):
-                pair = opened - 2 - it % (opened - 1)
+            for it in range(pairs.size - 1, -1, -1):
+                pair = pairs[it]
                 turns, slopes = all_turns[i, p, it], all_slopes[i, p, it]
                 _iteration(pair, turns, slopes, given, gradients, work)
             # The frames as they were before the iterations.

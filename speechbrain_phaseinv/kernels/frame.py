@@ -167,7 +167,7 @@ def iterate(
     `record`, if it is not empty, gets the phasors and slopes of each.
     """
     window, offset, hop, n_fft = frame
-    n_iter, floors, constant = plan
+    pairs, floors, constant = plan
     tiny = floors[2]
     spectra, spectrum, signals, frames, added, total, slopes, none = work
     turns, kept_slopes = record
@@ -179,8 +179,8 @@ def iterate(
             largest = sizes[j, k] if sizes[j, k] > largest else largest
     # Its reciprocal is finite.
     unit = number(1) / (largest if largest > tiny else number(tiny))
-    for i in range(n_iter):
-        first = count - 2 - i % (count - 1)
+    for i in range(pairs.size):
+        first = pairs[i]
         overlap(frames, own[1], own[2], count, hop, added, total)
         place = first * hop
         for n in range(window.size):
@@ -300,9 +300,9 @@ def _run(
         Frames of each signal in all.
     keep : array of bool, [batch, reopened + time, freq]
         Bins that keep what least squares give, or [1, 0, freq].
-    plan : tuple of int
+    plan : tuple
         Frames committed so far, frames that a pass emits, new frames of a
-        pass, offset of its first estimate, iterations.
+        pass, offset of its first estimate, and the `sweep` of iterations.
     advance, real, to_start : array
         `expected_advance`, `real_bins` and `start_phasor` of the transform.
     frame : tuple
@@ -325,7 +325,7 @@ def _run(
     """
     _, passes, answers, freq = time.shape
     window, _, hop, n_fft = frame
-    position, stride, new, oldest, n_iter = plan
+    position, stride, new, oldest, pairs = plan
     reopened, rows = state[0].shape[1], passes * answers
     opened, first, out = reopened + new, reopened + oldest, reopened * hop
     target, share = pull
@@ -335,7 +335,7 @@ def _run(
     last = found[4]
     spectrum, signals, frames = work[1], work[2], work[3]
     added, total = work[4], work[5]
-    iterations = n_iter, floors, constant
+    iterations = pairs, floors, constant
     steps, weights, turns, kept_slopes = record
     recorded = len(steps) > 0
     for i in range(within[0], within[1]):
