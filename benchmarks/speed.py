@@ -97,7 +97,7 @@ def products(rounds):
     for layer in estimator.modules():
         if isinstance(layer, torch.nn.Conv2d):
             weight = layer.weight.detach().flatten(1).numpy()
-            bins = min(network._block.py_func(weight), CONFIG.num_bins)
+            bins = min(network._block.py_func(*weight.shape), CONFIG.num_bins)
             factors = np.ones((weight.shape[1], bins), np.float32)
             output = np.empty((len(weight), bins), np.float32)
             share = CONFIG.num_bins / bins

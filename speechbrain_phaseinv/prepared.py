@@ -1,26 +1,21 @@
 """A frame of a stream by the kernels alone, on arrays that are kept.
 
 `SpectrogramInverter.step` says what becomes of a frame. Between its kernels lie
-two hundred calls of Python and PyTorch, which take longer than they do. Once a
-stream is under way, all of them can be done beforehand. What remains are the
-same kernels on the same numbers, and so the same bits.
+many calls of Python and PyTorch, which take longer than they do. Once a stream
+is under way, all of them can be done beforehand. What remains are the same
+kernels on the same numbers, and so the same bits.
 """
 
 import numpy as np
 import torch
 
-from .backends import (
-    compiled_serves,
-    is_traced,
-    over_signals,
-    resolve,
-    to_arrays,
-)
+from .backends import is_traced, over_signals, resolve, to_arrays
 from .checks import accepted
 from .estimation.features import limits
 from .estimation.network import PhaseDerivativeNet
 from .integration import compiled, passes
 from .integration.refinement import REOPENED
+from .inversion import SpectrogramInverter
 from .state import InverterState
 from .stft import steady_after, sum_of_squares
 
@@ -37,7 +32,7 @@ class PreparedStep:
 
     Example
     -------
-    >>> from speechbrain_phaseinv import SpectrogramInverter, StftConfig
+    >>> from speechbrain_phaseinv import StftConfig
     >>> inverter = SpectrogramInverter(StftConfig(16000, 512, hop_length=128))
     >>> magnitude = torch.rand(1, 21, 257)
     >>> _, state = inverter.step(magnitude[:, :20])
@@ -48,64 +43,68 @@ class PreparedStep:
     """
 
     def __init__(self, inverter, state):
-        schedule, config = inverter.schedule, inverter.config
-        batch, rows, freq = state.sizes.shape
         self.inverter, self.settings = inverter, _settings(inverter)
-        self.schedule, self.dtype = schedule, state.sizes.dtype
-        self.shapes = [(batch, n, freq) for n in range(schedule.stride + 1)]
+        self._keep(state)
+        self._prepare(state)
+
+    def _keep(self, state):
+        """The state as arrays, all of which change from frame to frame."""
         self.waiting, self.position = state.waiting, state.position
         # A pass takes place once these are full: it begins with the first.
-        room = REOPENED + schedule.delay + 1
+        rows = REOPENED + self.inverter.schedule.delay + 1
+        missing = rows - state.sizes.shape[1]
         self.sizes, self.logs = (
-            np.concatenate([x[:, :1]] * (room - rows) + [x], axis=1)
+            np.concatenate([x[:, :1]] * missing + [x], axis=1)
             for x in to_arrays(state.sizes, state.logs)
         )
-        self.level, phasors, *others = (
+        self.level, *self.overlap = (
             x.numpy(force=True).copy()
             for x in (state.level, state.phasors, state.frames, state.signal)
         )
-        self.overlap = phasors, *others
-        self.limits = (
-            accepted(self.dtype),
-            self.level,
-            *limits(self.dtype, freq),
-        )
-        envelope = sum_of_squares(config, state.position, 1, dtype=self.dtype)
-        self.envelope = np.tile(envelope[0, 0].numpy(), schedule.stride)
+        # Frames of the network's state, besides those that wait.
+        self.context = state.estimator.shape[1] - state.waiting
+
+    def _prepare(self, state):
+        """All that the kernels are told besides, at every frame the same."""
+        inverter, schedule = self.inverter, self.inverter.schedule
+        config, self.dtype = inverter.config, state.sizes.dtype
+        batch, rows, freq = self.sizes.shape
+        self.shapes = [(batch, n, freq) for n in range(schedule.stride + 1)]
+        self.accepted = accepted(self.dtype)
+        self.limits = limits(self.dtype, freq)
         self.kernel = _kernel_of(inverter)
-        self.estimator = state.estimator
-        if self.kernel is not None:
-            self.context = state.estimator.shape[1] - state.waiting
-            self.begin = room - inverter.estimator.window
-            count = len(schedule.offsets)
-            shape = 4, batch, 1, count, freq
-            self.estimates = np.empty(shape, phasors.dtype)
-        self.room = compiled.room(config, schedule, self.dtype)
+        self.begin = rows - inverter.estimator.window
+        shape = 4, batch, 1, len(schedule.offsets), freq
+        self.estimates = np.empty(shape, self.logs.dtype)
+        self.key = compiled.workspace_key(config, schedule, self.dtype)
         settings = schedule, config, inverter.power, inverter.refinements
-        output = compiled.as_complex(np.empty_like(phasors))
-        self.given = (
-            *compiled.fixed((*settings, 0, None, None), batch, self.dtype),
-            (compiled.as_complex(phasors), *others),
+        phasors, *others = self.overlap
+        phasors = compiled.as_complex(phasors)  # the same memory
+        self.constants = (
+            *compiled.constants((*settings, 0, None, None), batch, self.dtype),
+            (phasors, *others),
             compiled.no_record(freq, self.dtype),
         )
-        self.output = output[:, : schedule.stride].copy()
+        self.output = phasors[:, : schedule.stride].copy()
+        envelope = sum_of_squares(config, state.position, 1, dtype=self.dtype)
+        self.envelope = np.tile(envelope[0, 0].numpy(), schedule.stride)
 
     @staticmethod
     def possible(inverter, state):
         """Whether a stream may go on from this state by this way."""
         if (
             state is None
+            or type(inverter) is not SpectrogramInverter
+            or _kernel_of(inverter) is None
             or state.owner != inverter.signature
             or state.position < steady_after(inverter.config)
-            or not compiled_serves(state.sizes)
-            or resolve(inverter.backend, state.sizes) == "torch"
+            or resolve(inverter.backend, *state.tensors()) == "torch"
+            or len({x.dtype for x in state.tensors()}) > 1
         ):
             return False
         schedule = inverter.schedule
         if passes.heard(schedule, inverter.refinements) != schedule:
             return False
-        if _kernel_of(inverter) is None:
-            return True
         # The network's frames are the newest of those at hand.
         count = state.estimator.shape[1]
         newest = state.logs[:, -count:]
@@ -123,8 +122,10 @@ class PreparedStep:
         -------
         waveform : torch.Tensor, [batch, samples] or None
             Those of a pass, or no samples. None, and nothing has happened,
-            where the frames need a closer look.
+            where the frames need a closer look, or the inverter's own step.
         """
+        from .kernels import features
+
         if (
             type(magnitude) is not torch.Tensor
             or magnitude.dtype != self.dtype
@@ -133,61 +134,46 @@ class PreparedStep:
             or not magnitude.is_cpu
             or is_traced()
             or self.settings != _settings(self.inverter)
-            or (self.kernel and not self.kernel.is_current())
+            or not self.kernel.is_current()
         ):
             return None
         frames = np.ascontiguousarray(magnitude.numpy())
-        waveform = None
+        if not features.accepts(frames, *self.accepted):
+            return None
+        samples = np.empty((len(frames), 0), frames.dtype)
         for t in range(frames.shape[1]):
-            if not self._advance(frames, t):
-                return None
-            if self.waiting > self.schedule.delay:
-                waveform = self._pass()
-        if waveform is None:
-            return magnitude.new_empty(len(magnitude), 0)
-        return waveform
-
-    def _advance(self, frames, t):
-        """A frame comes in, unless the chunk needs a closer look."""
-        from .kernels import features
-
-        done = features.advance(frames, t, *self.limits, self.sizes, self.logs)
-        if not done:
-            return False
-        self.waiting += 1
-        if self.kernel is None:
-            new = torch.from_numpy(self.logs[:, -1:].copy())
-            with torch.inference_mode():
-                estimates, self.estimator = self.inverter.estimator(
-                    new, self.estimator
-                )
-            self.estimates = to_arrays(*estimates)
-        return True
+            features.advance(
+                frames, t, self.level, *self.limits, self.sizes, self.logs
+            )
+            self.waiting += 1
+            if self.waiting > self.inverter.schedule.delay:
+                samples = self._pass()
+        with torch.inference_mode(False):
+            return torch.from_numpy(samples)
 
     def _pass(self):
         """The samples of the pass that is due."""
         from .kernels import frame
 
-        if self.kernel is not None:
-            self.kernel.run(self.logs, self.begin, self.estimates)
-        self.waiting -= self.schedule.stride
-        self.position += self.schedule.stride
-        samples = np.empty(
-            (len(self.sizes), len(self.envelope)), self.logs.dtype
-        )
+        self.kernel.run(self.logs, self.begin, self.estimates)
+        stride = self.inverter.schedule.stride
+        self.waiting -= stride
+        self.position += stride
+        shape = len(self.sizes), len(self.envelope)
+        samples = np.empty(shape, self.logs.dtype)
         over_signals(
             frame.run,
             len(samples),
-            self.room,
+            self.key,
             *self.estimates,
             self.sizes,
             self.logs,
-            *self.given,
+            *self.constants,
             samples,
             self.output,
         )
         samples /= self.envelope
-        return torch.from_numpy(samples)
+        return samples
 
     def state(self):
         """The state after all that was pushed: tensors of its own."""
@@ -196,12 +182,8 @@ class PreparedStep:
             torch.from_numpy(x[:, -rows:].copy())
             for x in (self.sizes, self.logs)
         )
-        estimator = self.estimator
-        if self.kernel is not None:
-            count = self.context + self.waiting
-            estimator = logs[:, rows - count :].clone()
         return InverterState(
-            estimator,
+            logs[:, rows - self.context - self.waiting :].clone(),
             torch.from_numpy(self.level.copy()),
             sizes,
             logs,
@@ -219,7 +201,7 @@ def _settings(inverter):
         inverter.power,
         inverter.refinements,
         inverter.backend,
-        inverter._modules["estimator"],
+        inverter._modules.get("estimator"),
     )
 
 

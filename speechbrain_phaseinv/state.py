@@ -37,6 +37,10 @@ class InverterState(NamedTuple):
     position: int
     owner: str
 
+    def tensors(self):
+        """All but the position and the owner."""
+        return [x for x in self if isinstance(x, torch.Tensor)]
+
     def map(self, function):
         """The same with a function applied to every tensor."""
         return InverterState(

@@ -5,6 +5,7 @@ from typing import NamedTuple, Optional
 
 import torch
 
+from .backends import eager
 from .checks import check_magnitude
 from .inversion import InverterState
 from .prepared import PreparedStep
@@ -22,7 +23,7 @@ class StreamState(NamedTuple):
     samples : int
         Samples that have come out.
 
-    Its tensors are made in inference mode: to train through them, take their
+    Its tensors may be of inference mode: to train through them, take their
     ``clone()``.
     """
 
@@ -79,8 +80,15 @@ class InversionStream:
 
     @state.setter
     def state(self, state):
-        self._prepared = None
+        # What the inverter remembers; once the next frames are prepared for,
+        # what it remembered then.
         self._before, self._frames, self._samples = state
+        self._prepared = None
+
+    def __getstate__(self):
+        """A copy has arrays of its own: it prepares for itself."""
+        own = {"_before": self.state.inverter, "_prepared": None}
+        return {**self.__dict__, **own}
 
     @property
     def batch(self):
@@ -109,15 +117,14 @@ class InversionStream:
 
     def num_samples_ready(self, frames=1):
         """Samples that the next `push` of that many frames will return."""
-        hop = self.inverter.config.hop_length
-        ready = self._hops(self._frames + frames) * hop
-        return max(ready - self.inverter.config.trim, 0) - self._samples
+        now = self._prepared or self._before
+        committed = now.position if now is not None else 0
+        frames += now.waiting if now is not None else 0
+        schedule, config = self.inverter.schedule, self.inverter.config
+        hops = committed + schedule.num_passes(frames) * schedule.stride
+        return max(hops * config.hop_length - config.trim, 0) - self._samples
 
-    def _hops(self, frames):
-        """Hops that are out once so many frames are in."""
-        schedule = self.inverter.schedule
-        return schedule.num_passes(frames) * schedule.stride
-
+    @eager
     def push(self, magnitude):
         """Take the next frames, return the samples that they complete.
 
@@ -135,17 +142,27 @@ class InversionStream:
         ------
         TypeError, ValueError
             If the magnitudes are negative or not finite, or their shape does
-            not fit. The stream is then as it was before.
+            not fit. The stream is then as it was before. (Interrupted from
+            the keyboard, it begins anew.)
         """
-        waveform = self._prepared and self._prepared.push(magnitude)
-        if waveform is None:
-            magnitude = check_magnitude(magnitude, self.inverter.config)
-            waveform = self._prepared and self._prepared.push(magnitude)
-        if waveform is None:
-            waveform = self._step(magnitude)
+        try:
+            waveform = self._push(magnitude)
+        except KeyboardInterrupt:  # arrays may be half written
+            self.reset()
+            raise
         self._frames += magnitude.shape[1]
         self._samples += waveform.shape[1]
         return waveform
+
+    def _push(self, magnitude):
+        """The samples of the next frames, by the short way if there is one."""
+        prepared = self._prepared
+        waveform = None if prepared is None else prepared.push(magnitude)
+        if waveform is None:
+            magnitude = check_magnitude(magnitude, self.inverter.config)
+            # In the form that the check gives them, they may fit.
+            waveform = None if prepared is None else prepared.push(magnitude)
+        return self._step(magnitude) if waveform is None else waveform
 
     # Inference mode takes a tenth off a frame's time.
     @torch.inference_mode()
@@ -154,17 +171,18 @@ class InversionStream:
 
         Frames that come alone find the next step prepared.
         """
-        before = self.state.inverter
+        before, count = self.state.inverter, magnitude.shape[1]
         waveform, after = self.inverter.step(magnitude, before)
-        count = magnitude.shape[1]
+        waveform = self._from_first_centre(waveform, before)
         if after is not None and count > 1:
             after = after.map(_own)
-        self._before, self._prepared = after, None
+        prepared = None
         if count <= self.inverter.stride and PreparedStep.possible(
             self.inverter, after
         ):
-            self._prepared = PreparedStep(self.inverter, after)
-        return self._from_first_centre(waveform)
+            prepared = PreparedStep(self.inverter, after)
+        self._before, self._prepared = after, prepared
+        return waveform
 
     @torch.no_grad()
     def flush(self, length=None):
@@ -187,20 +205,21 @@ class InversionStream:
             return torch.zeros(1, length or 0)
         if length is None:
             length = self.inverter.config.num_samples(frames)
-        waveform = self._from_first_centre(self.inverter.flush(inverter))
+        waveform = self.inverter.flush(inverter)
+        waveform = self._from_first_centre(waveform, inverter)
         self.reset()
         missing = length - samples - waveform.shape[1]
         missing = max(missing, -waveform.shape[1])
         return torch.nn.functional.pad(waveform, (0, missing))
 
     @torch.inference_mode(False)
-    def _from_first_centre(self, waveform):
+    def _from_first_centre(self, waveform, before):
         """The same samples, less those before the first frame's centre.
 
         An ordinary tensor, with which anything may be done.
         """
         config = self.inverter.config
-        committed = self._hops(self._frames)
+        committed = before.position if before is not None else 0
         skip = max(config.trim - committed * config.hop_length, 0)
         return waveform[:, skip:].clone()
 

@@ -464,8 +464,10 @@ def hifigan(folder):
 
 
 def swaps():
-    """The diffs of the README that are about vocoders."""
-    diffs = re.findall(r"```diff\n(.*?)```", README.read_text(), re.DOTALL)
+    """The diffs of both READMEs that are about vocoders."""
+    recipe = README.parent / "recipes" / "LJSpeech" / "vocoder" / "README.md"
+    text = README.read_text("utf-8") + recipe.read_text("utf-8")
+    diffs = re.findall(r"```diff\n(.*?)```", text, re.DOTALL)
     return [diff for diff in diffs if "PhaseInversionVocoder" in diff]
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import pickle
 
 import pytest
 import torch
@@ -13,7 +14,13 @@ from conftest import (
     synthetic_speech,
 )
 
-from speechbrain_phaseinv import InversionStream, StftConfig, analysis
+from speechbrain_phaseinv import (
+    InversionStream,
+    SpectrogramInverter,
+    StftConfig,
+    analysis,
+)
+from speechbrain_phaseinv.streaming import StreamState
 
 kinds = pytest.mark.parametrize("kind", KINDS)
 CONFIGS = [
@@ -50,7 +57,7 @@ def test_a_prepared_frame_is_the_step_of_the_inverter(kind, batch):
         expected, state = inverter.step(frame, state)
         outputs.append((samples, samples.clone()))
         if i > 10:
-            assert stream._prepared is not None
+            assert kind.startswith("gradient") or stream._prepared
             assert torch.equal(samples, expected)
             for own, other in zip(stream.state.inverter, state):
                 if isinstance(own, torch.Tensor):
@@ -70,30 +77,199 @@ def test_frames_alone_and_together_in_any_order(kind):
     assert torch.equal(found, inverter(magnitude))
 
 
-def test_what_changes_under_way_counts_from_the_next_frame_on():
-    frames = magnitudes().split(1, dim=1)
+def in_place(inverter):
+    with torch.no_grad():  # as training does
+        inverter.estimator.last.bias += 0.1
+
+
+def new_tensors(inverter):
+    other = make_inverter("network-1", CONFIG).estimator.state_dict()
+    other["last.bias"] = other["last.bias"] + 0.1
+    inverter.estimator.load_state_dict(other, assign=True)
+
+
+def another_layer(inverter):
+    layer = copy.deepcopy(inverter.estimator.last)
+    torch.nn.init.constant_(layer.bias, 0.3)
+    inverter.estimator.last = layer
+
+
+def more_refinements(inverter):
+    inverter.refinements += 1
+
+
+def hook(inverter):
+    def add(module, given, made):
+        return made[0]._replace(time=made[0].time + 1), made[1]
+
+    inverter.estimator.register_forward_hook(add)
+
+
+def another_forward(inverter):
+    forward = inverter.estimator.forward
+
+    def quicker(*given):
+        made, state = forward(*given)
+        return made._replace(time=made.time + 1), state
+
+    inverter.estimator.forward = quicker
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        in_place,
+        new_tensors,
+        another_layer,
+        more_refinements,
+        hook,
+        another_forward,
+    ],
+)
+def test_what_changes_under_way_counts_from_the_next_frame_on(change):
     inverter = make_inverter("network-1", CONFIG)
-    state, stream = None, InversionStream(inverter)
-    for i, frame in enumerate(frames):
-        if i == 40:  # in place, as training does
-            with torch.no_grad():
-                inverter.estimator.last.bias += 0.1
-        if i == 60:  # new tensors
-            other = make_inverter("network-1", CONFIG).estimator.state_dict()
-            inverter.estimator.load_state_dict(other, assign=True)
-        if i == 80:
-            inverter.refinements += 1
-        if i == 100:
-            hook = inverter.estimator.register_forward_hook(
-                lambda module, given, made: (
-                    made[0]._replace(time=made[0].time + 1),
-                    made[1],
-                )
-            )
+    state, stream, same = None, InversionStream(inverter), []
+    for i, frame in enumerate(magnitudes(seconds=0.4).split(1, dim=1)):
+        if i == 30:
+            untouched, old = copy.deepcopy(inverter), state
+            assert stream._prepared is not None
+            change(inverter)
         samples = stream.push(frame)
         expected, state = inverter.step(frame, state)
         assert i < 10 or torch.equal(samples, expected)
-    hook.remove()
+        if i >= 30:
+            before, old = untouched.step(frame, old)
+            same.append(torch.equal(before, expected))
+    assert not all(same)
+
+
+@kinds
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))],
+)
+def test_a_copied_stream_goes_its_own_way(kind, copied):
+    magnitude = magnitudes(seconds=0.4)
+    inverter = make_inverter(kind, CONFIG)
+    stream = InversionStream(inverter)
+    head = stream.push(magnitude[:, :20])
+    head = torch.cat([head, stream.push(magnitude[:, 20:22])], dim=1)
+    other = copied(stream)
+    play(other, magnitude[:, 30:], 1)
+    rest = play(stream, magnitude[:, 22:], 1)
+    assert torch.equal(torch.cat([head, rest], dim=1), inverter(magnitude))
+
+
+class Failing(torch.nn.Module):
+    """An estimator that can be told to fail."""
+
+    def __init__(self, estimator):
+        super().__init__()
+        self.estimator, self.schedule = estimator, estimator.schedule
+        self.fails = False
+
+    def forward(self, *given):
+        if self.fails:
+            raise RuntimeError("not now")
+        return self.estimator(*given)
+
+
+def test_an_estimator_that_fails_leaves_the_stream_as_it_was():
+    magnitude = magnitudes(seconds=0.4)
+    own = Failing(make_inverter("network-1", CONFIG).estimator)
+    inverter = SpectrogramInverter(CONFIG, estimator=own)
+    stream, pieces = InversionStream(inverter), []
+    for i, frame in enumerate(magnitude.split(1, dim=1)):
+        if i == 25:
+            own.fails = True
+            with pytest.raises(RuntimeError, match="not now"):
+                stream.push(frame)
+            own.fails = False
+        pieces.append(stream.push(frame))
+    pieces.append(stream.flush())
+    assert torch.equal(torch.cat(pieces, dim=1), inverter(magnitude))
+
+
+def test_an_interrupted_stream_begins_anew(monkeypatch):
+    from speechbrain_phaseinv.kernels import frame as kernel
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    magnitude = magnitudes(seconds=0.3)
+    inverter = make_inverter("network-1", CONFIG)
+    stream = InversionStream(inverter)
+    for frame in magnitude.split(1, dim=1):
+        stream.push(frame)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(kernel, "run", interrupted)
+        stream.push(frame)
+    assert torch.equal(play(stream, magnitude, 1), inverter(magnitude))
+
+
+class Halved(SpectrogramInverter):
+    """An inverter with an idea of its own."""
+
+    def synthesise(self, *given):
+        waveform, state = super().synthesise(*given)
+        return waveform / 2, state
+
+
+def test_an_inverter_of_another_kind_has_its_own_step():
+    magnitude = magnitudes(seconds=0.3)
+    network = make_inverter("network-1", CONFIG).estimator
+    stream = InversionStream(Halved(CONFIG, estimator=network))
+    plain = InversionStream(SpectrogramInverter(CONFIG, estimator=network))
+    for frame in magnitude.split(1, dim=1):
+        assert torch.equal(stream.push(frame), plain.push(frame) / 2)
+
+
+def test_an_estimator_need_not_be_a_module():
+    class Plain:
+        def __init__(self, network):
+            self.network, self.schedule = network, network.schedule
+
+        def __call__(self, *given):
+            return self.network(*given)
+
+    network = make_inverter("network-1", CONFIG).estimator
+    inverter = SpectrogramInverter(CONFIG, estimator=Plain(network))
+    magnitude = magnitudes(seconds=0.3)
+    found = play(InversionStream(inverter), magnitude, 1)
+    assert torch.equal(found, inverter(magnitude))
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_precision_may_change_and_tensors_are_ordinary(mode):
+    inverter = make_inverter("network-1", CONFIG)
+    stream, state = InversionStream(inverter), None
+    with mode():
+        for i, frame in enumerate(magnitudes(seconds=0.4).split(1, dim=1)):
+            frame = frame.double() if i > 20 else frame
+            samples = stream.push(frame)
+            assert not samples.is_inference()
+            expected, state = inverter.step(frame, state)
+            assert i < 10 or torch.equal(samples, expected)
+
+
+def test_a_compiled_push_is_the_push():
+    magnitude = magnitudes(seconds=0.3)
+    inverter = make_inverter("network-1", CONFIG)
+    stream = InversionStream(inverter)
+    push = torch.compile(stream.push, backend="eager")
+    pieces = [push(frame) for frame in magnitude.split(1, dim=1)]
+    pieces.append(stream.flush())
+    assert torch.equal(torch.cat(pieces, dim=1), inverter(magnitude))
+
+
+def test_a_state_of_an_inverter_alone_goes_on():
+    magnitude = magnitudes(seconds=0.3)
+    inverter = make_inverter("network-1", CONFIG)
+    _, state = inverter.step(magnitude[:, :20])
+    stream = InversionStream(inverter)
+    stream.state = StreamState(state)
+    expected, _ = inverter.step(magnitude[:, 20:22], state)
+    assert torch.equal(stream.push(magnitude[:, 20:22]), expected)
 
 
 @kinds

@@ -4,7 +4,10 @@ Arrays that share the parameters' memory are always up to date. They are kept
 as long as no parameter moves.
 """
 
+from operator import is_
+
 import numpy as np
+from torch.nn.modules import module as _hooks
 
 from ..backends import over_signals
 from .gradient_theorem import BACKWARD_SHARE, CENTRAL_SHARE
@@ -19,9 +22,11 @@ class NetworkKernel:
         Whose kernel it is.
     parameters : list of torch.Tensor
         Weight and bias of every layer, then the prior's scale, if any.
+    step_scale : float
+        What steps of log-magnitude are divided by.
     """
 
-    def __init__(self, network, parameters):
+    def __init__(self, network, parameters, step_scale):
         # Kept as tensors, too, so that their places stay theirs.
         self.tensors = [x.detach().contiguous() for x in parameters]
         self.places = [x.data_ptr() for x in self.tensors]
@@ -35,19 +40,29 @@ class NetworkKernel:
         self.plan = network.history, network.window, network.stride
         self.given = (
             network.about,
-            network.step_scale,
+            step_scale,
             (slope, BACKWARD_SHARE, CENTRAL_SHARE),
             scale,
             (weights, tuple(arrays[1::2]), dilations),
         )
-        # For `is_current`: where each parameter is to be found.
-        owners = {
-            id(x): (module._parameters, name, x)
+        # For `is_current`: all parts and parameters and where they are to be
+        # found, and who would change what goes in or out.
+        self.registers = [
+            (register, len(register), tuple(register.values()))
             for module in network.modules()
-            for name, x in module._parameters.items()
-        }
-        self.owners = [owners.get(id(x)) for x in parameters]
-        self.hooks = network._forward_hooks, network._forward_pre_hooks
+            for register in (module._modules, module._parameters)
+            if register
+        ]
+        self.parameters = parameters
+        own = {id(x) for x in network.parameters()}
+        self.complete = own.issuperset(map(id, parameters))
+        self.hooks = (
+            network._forward_hooks,
+            network._forward_pre_hooks,
+            _hooks._global_forward_hooks,
+            _hooks._global_forward_pre_hooks,
+        )
+        self.own = network.__dict__
 
     def holds(self, parameters):
         """Whether these are the parameters, where they were."""
@@ -59,12 +74,13 @@ class NetworkKernel:
         A stream asks at every frame: this takes a tenth of the time that
         finding the parameters takes.
         """
-        if any(self.hooks) or None in self.owners:
+        if not self.complete or any(self.hooks) or "forward" in self.own:
             return False
-        for (owner, name, x), place in zip(self.owners, self.places):
-            if owner.get(name) is not x or x.data_ptr() != place:
+        for register, count, before in self.registers:
+            same = map(is_, register.values(), before)
+            if len(register) != count or not all(same):
                 return False
-        return True
+        return self.holds(self.parameters)
 
     def run(self, frames, begin, output):
         """Estimates of passes, without any check.

@@ -118,7 +118,7 @@ class PhaseDerivativeNet(torch.nn.Module):
     # Of the least-squares weights (`phase_weights`), in training and in use:
     # the confidences are relative to it.
     power = 1.0
-    step_scale = STEP_SCALE
+    _kernel = None
 
     def __init__(
         self,
@@ -207,7 +207,6 @@ class PhaseDerivativeNet(torch.nn.Module):
         )
         scale = torch.nn.Parameter(torch.ones(2)) if prior else None
         self.register_parameter("prior_scale", scale)
-        self._kernel = None
         # At first, the gradient theorem and its constant confidence.
         torch.nn.init.zeros_(self.last.weight)
         torch.nn.init.zeros_(self.last.bias)
@@ -311,7 +310,7 @@ class PhaseDerivativeNet(torch.nn.Module):
         if not compiled_serves(*others, *parameters):
             return None
         if self._kernel is None or not self._kernel.holds(parameters):
-            self._kernel = NetworkKernel(self, parameters)
+            self._kernel = NetworkKernel(self, parameters, STEP_SCALE)
         return self._kernel
 
     def _in_order(self):

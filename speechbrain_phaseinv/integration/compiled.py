@@ -110,7 +110,7 @@ def _constants(config, new, emitted, dtype):
 
 
 @constant
-def room(config, schedule, dtype):
+def workspace_key(config, schedule, dtype):
     """What `kernels.frame.workspace` is made for."""
     new, length = schedule.offsets[-1] + 1, config.win_length
     number = torch.empty(0, dtype=dtype).numpy().dtype
@@ -125,7 +125,7 @@ def _plan(schedule, config, n_iter, position):
     return position, schedule.stride, new, schedule.offsets[0], pairs
 
 
-def fixed(settings, batch, dtype, pull=()):
+def constants(settings, batch, dtype, pull=()):
     """What `kernels.frame.run` is told besides estimates, frames and state."""
     schedule, config, power, n_iter, position, ends, keep = settings
     stride, new = schedule.stride, schedule.offsets[-1] + 1
@@ -172,9 +172,9 @@ def _compute(settings, inputs, recorded=False):
     over_signals(
         frame.run,
         batch,
-        room(config, schedule, real),
+        workspace_key(config, schedule, real),
         *to_arrays(*inputs[:6]),
-        *fixed(settings, batch, real, inputs[9:]),
+        *constants(settings, batch, real, inputs[9:]),
         state,
         written,
         samples.numpy(),

@@ -53,7 +53,8 @@ def kept(make):
     """A function that keeps what it made for its last arguments.
 
     On each thread its own: room for kernels to work in, which a stream would
-    make anew for every frame.
+    make anew for every frame. What was made for others is forgotten. A kernel
+    has it until it returns, so that it must not call itself.
     """
     own = threading.local()
 

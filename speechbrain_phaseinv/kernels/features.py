@@ -54,27 +54,30 @@ def log_magnitude(magnitude, level, limits, first, output):
 
 
 @compiled()
-def advance(magnitude, t, accepted, level, limits, first, sizes, logs):
+def accepts(magnitude, quietest, loudest):
+    """Whether all of [batch, time, freq] are zero, or between the two."""
+    batch, time, freq = magnitude.shape
+    number = type(magnitude[0, 0, 0])
+    quietest, loudest = number(quietest), number(loudest)
+    others = 0
+    for i in range(batch):
+        for t in range(time):
+            for k in range(freq):
+                x = magnitude[i, t, k]
+                fits = (x == 0) | ((x > quietest) & (x <= loudest))
+                others += 0 if fits else 1
+    return others == 0
+
+
+@compiled()
+def advance(magnitude, t, level, limits, first, sizes, logs):
     """Frame t of [batch, time, freq] goes into arrays that are kept.
 
     The rows of `sizes` and `logs`, [batch, frames, freq], move up by one, and
-    the last ones become the magnitudes and their logarithms. Returns False,
-    and does nothing, where there is a magnitude in a chunk that is neither
-    zero nor within the two limits `accepted`.
+    the last ones become the magnitudes and their logarithms.
     """
-    batch, time, freq = magnitude.shape
+    batch, _, freq = magnitude.shape
     last = sizes.shape[1] - 1
-    number = type(magnitude[0, 0, 0])
-    quietest, loudest = number(accepted[0]), number(accepted[1])
-    bad = 0
-    for i in range(batch if t == 0 else 0):
-        for n in range(time):
-            for k in range(freq):
-                x = magnitude[i, n, k]
-                fits = (x == 0) | ((x > quietest) & (x <= loudest))
-                bad += 0 if fits else 1
-    if bad:
-        return False
     for i in range(batch):
         for n in range(last):
             for k in range(freq):
@@ -83,4 +86,3 @@ def advance(magnitude, t, accepted, level, limits, first, sizes, logs):
         for k in range(freq):
             sizes[i, last, k] = magnitude[i, t, k]
         _log_frame(sizes[i, last], level[i], limits, first, logs[i, last])
-    return True

@@ -220,7 +220,6 @@ def workspace(freq, n_fft, length, hop, opened, new, number):
     The first ratio of a ladder is zero, and stays so.
     """
     empty, kind = np.empty, np.result_type(number, np.complex64)
-    weights = empty((2, LANES, freq), number)
     ladders = np.zeros((LANES, freq)), empty((LANES, freq)), empty(LANES)
     spare = empty(freq), empty((2, freq), np.complex128)
     iteration = (
@@ -233,23 +232,23 @@ def workspace(freq, n_fft, length, hop, opened, new, number):
         empty((2, freq), number),
         np.zeros(freq, np.bool_),
     )
-    found = empty((5, freq), np.complex128)
     return (
-        weights,
+        empty((LANES, freq), number),
+        empty((LANES, freq), number),
         ladders,
         spare,
-        found,
+        empty((5, freq), np.complex128),
         empty((opened, freq), kind),
         iteration,
     )
 
 
-def run(within, room, *arguments):
-    """All passes of some signals; `room` says what `workspace` they need.
+def run(within, key, *arguments):
+    """All passes of some signals, in the `workspace` of these arguments.
 
     All else is as for `_run`.
     """
-    _run(within, workspace(*room), *arguments)
+    _run(within, workspace(*key), *arguments)
 
 
 @compiled()
@@ -329,12 +328,10 @@ def _run(
     reopened, rows = state[0].shape[1], passes * answers
     opened, first, out = reopened + new, reopened + oldest, reopened * hop
     target, share = pull
-    weights_of_rows, ladders, spare, found, phasors, work = work
-    anchors, couplings = weights_of_rows[0], weights_of_rows[1]
+    anchors, couplings, ladders, spare, found, phasors, iteration = work
     ratio, inverse, pivots = ladders
     last = found[4]
-    spectrum, signals, frames = work[1], work[2], work[3]
-    added, total = work[4], work[5]
+    _, spectrum, signals, frames, added, total, _, _ = iteration
     iterations = pairs, floors, constant
     steps, weights, turns, kept_slopes = record
     recorded = len(steps) > 0
@@ -436,7 +433,7 @@ def _run(
                 frame,
                 scale,
                 iterations,
-                work,
+                iteration,
                 kept,
             )
             for j in range(valid, stride):

@@ -36,20 +36,20 @@ def factor(anchor, coupling, ratio, inverse, pivots):
     [LANES], is room for the e[k].
     """
     lanes, freq = anchor.shape
-    e = pivots
     for j in range(lanes):
-        e[j] = anchor[j, 0]
+        pivots[j] = anchor[j, 0]
     for k in range(1, freq):
         for j in range(lanes):
             g = coupling[j, k]
-            pivot = e[j] + g
-            d = 1 / pivot if pivot > 0 else 0.0
+            total = pivots[j] + g
+            d = 1 / total if total > 0 else 0.0
             r = g * d
-            e[j] = anchor[j, k] + r * e[j]
+            pivots[j] = anchor[j, k] + r * pivots[j]
             inverse[j, k - 1] = d
             ratio[j, k] = r
     for j in range(lanes):
-        inverse[j, freq - 1] = 1 / e[j] if e[j] > 0 else 0.0
+        e = pivots[j]
+        inverse[j, freq - 1] = 1 / e if e > 0 else 0.0
 
 
 @compiled(fastmath={"contract"})
