@@ -4,8 +4,6 @@ Arrays that share the parameters' memory are always up to date. They are kept
 as long as no parameter moves.
 """
 
-from operator import is_
-
 import numpy as np
 from torch.nn.modules import module as _hooks
 
@@ -47,12 +45,14 @@ class NetworkKernel:
         )
         # For `is_current`: all parts and parameters and where they are to be
         # found, and who would change what goes in or out.
-        self.registers = [
-            (register, len(register), tuple(register.values()))
+        registers = [
+            register
             for module in network.modules()
             for register in (module._modules, module._parameters)
             if register
         ]
+        self.counts = [(x, len(x)) for x in registers]
+        self.entries = [(x, *item) for x in registers for item in x.items()]
         self.parameters = parameters
         own = {id(x) for x in network.parameters()}
         self.complete = own.issuperset(map(id, parameters))
@@ -76,9 +76,11 @@ class NetworkKernel:
         """
         if not self.complete or any(self.hooks) or "forward" in self.own:
             return False
-        for register, count, before in self.registers:
-            same = map(is_, register.values(), before)
-            if len(register) != count or not all(same):
+        for register, count in self.counts:
+            if len(register) != count:
+                return False
+        for register, name, part in self.entries:
+            if register.get(name) is not part:
                 return False
         return self.holds(self.parameters)
 
