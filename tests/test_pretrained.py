@@ -22,6 +22,7 @@ from speechbrain_phaseinv.pretrained import (
     save_pretrained,
     serves,
 )
+from speechbrain_phaseinv.pretrained.choice import REFINEMENTS
 from speechbrain_phaseinv.stft import StftConfig, analysis
 
 CONFIG = StftConfig(16000, 512, hop_length=128)
@@ -73,8 +74,10 @@ def test_so_do_windows_of_other_shapes():
     for lookahead in (0, 1):
         usual = StftConfig(16000, 512, 400, 160)
         assert find_pretrained(usual, lookahead) == "hann-512-400-160"
-        bare = StftConfig(16000, 400, 400, 160)
-        assert find_pretrained(bare, lookahead) == "hamming-512-256"
+    # Those for half overlap were trained with look-ahead.
+    bare = StftConfig(16000, 400, 400, 160)
+    assert find_pretrained(bare) == "hamming-512-256"
+    assert find_pretrained(bare, 0) is None
 
 
 def test_so_do_windows_padded_with_zeros():
@@ -151,6 +154,8 @@ def test_a_transform_without_weights_is_said(recwarn):
     with pytest.warns(UserWarning, match="n_fft 512.*gradient theorem"):
         inverter = SpectrogramInverter(other)
     assert inverter.method == "gradient theorem"
+    assert inverter.refinements == REFINEMENTS
+    assert SpectrogramInverter(other, estimator="gradient").refinements == 0
     with pytest.raises(ValueError, match="no packaged weights"):
         SpectrogramInverter(other, estimator="network")
 
