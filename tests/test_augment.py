@@ -57,3 +57,16 @@ def test_variations_keep_the_level_and_silence():
         # Noise adds a tenth at most; it may happen to agree with the sound.
         assert 0.0098 < power < 0.0112
     assert augment.vary(torch.zeros(RATE)).abs().max() == 0
+
+
+def test_rumble_is_low_and_as_loud_as_asked():
+    torch.manual_seed(0)
+    waveform = 0.1 * torch.randn(2, RATE) + 1  # an offset does not count
+    rumble = augment.make_rumble(waveform, RATE, 60.0, -5.0)
+    level = 20 * (rumble.std(1) / waveform.std(1)).log10()
+    assert torch.allclose(level, torch.tensor(-5.0), atol=0.01)
+    power = torch.fft.rfft(rumble).abs().square()  # a bin a hertz
+    assert power[:, 90:].sum() < 0.01 * power.sum()
+    assert not torch.equal(rumble[0], rumble[1])
+    silence = torch.zeros(1, RATE)
+    assert augment.make_rumble(silence, RATE, 60.0, 0.0).abs().max() == 0

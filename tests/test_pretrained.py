@@ -22,6 +22,7 @@ from speechbrain_phaseinv.pretrained import (
     save_pretrained,
     serves,
 )
+from speechbrain_phaseinv.pretrained.choice import REFINEMENTS
 from speechbrain_phaseinv.stft import StftConfig, analysis
 
 CONFIG = StftConfig(16000, 512, hop_length=128)
@@ -59,7 +60,7 @@ def test_transforms_of_the_same_shape_share_weights(rate):
                 assert find_pretrained(other) == find_pretrained(CONFIG)
 
 
-def test_so_do_windows_with_somewhat_wider_lobes():
+def test_so_do_windows_of_other_shapes():
     for win_length, window in (
         (512, "blackman"),
         (400, "blackman"),
@@ -73,8 +74,22 @@ def test_so_do_windows_with_somewhat_wider_lobes():
     for lookahead in (0, 1):
         usual = StftConfig(16000, 512, 400, 160)
         assert find_pretrained(usual, lookahead) == "hann-512-400-160"
-        bare = StftConfig(16000, 400, 400, 160)
-        assert find_pretrained(bare, lookahead) == "hamming-512-256"
+    # Those for half overlap were trained with look-ahead.
+    bare = StftConfig(16000, 400, 400, 160)
+    assert find_pretrained(bare) == "hamming-512-256"
+    assert find_pretrained(bare, 0) is None
+
+
+def test_so_do_windows_padded_with_zeros():
+    for n_fft in (600, 1024, 2048):
+        for hop in (32, 128, 192):
+            padded = StftConfig(16000, n_fft, 512, hop)
+            for lookahead in (0, 1):
+                assert find_pretrained(padded, lookahead) == "hann-512-128"
+    for hop in (128, 160):
+        padded = StftConfig(16000, 512, 320, hop)
+        assert find_pretrained(padded) == "hann-512-400-160"
+    assert find_pretrained(padded, 0) is None  # half overlap
 
 
 def test_so_do_windows_with_narrower_lobes():
@@ -93,8 +108,8 @@ def test_so_do_windows_with_narrower_lobes():
 def test_transforms_of_another_shape_find_none():
     for other in (
         StftConfig(16000, 512, hop_length=384),
-        StftConfig(16000, 512, hop_length=32),
-        StftConfig(16000, 512, win_length=192, hop_length=48),
+        StftConfig(16000, 512, hop_length=16),
+        StftConfig(16000, 1024, win_length=250, hop_length=60),
         StftConfig(16000, 512, hop_length=256, window="rectangular"),
     ):
         assert not serves(CONFIG, other)
@@ -139,6 +154,8 @@ def test_a_transform_without_weights_is_said(recwarn):
     with pytest.warns(UserWarning, match="n_fft 512.*gradient theorem"):
         inverter = SpectrogramInverter(other)
     assert inverter.method == "gradient theorem"
+    assert inverter.refinements == REFINEMENTS
+    assert SpectrogramInverter(other, estimator="gradient").refinements == 0
     with pytest.raises(ValueError, match="no packaged weights"):
         SpectrogramInverter(other, estimator="network")
 

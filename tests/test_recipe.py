@@ -307,7 +307,14 @@ def test_a_run_resumes_exports_and_can_be_evaluated(tmp_path):
     offset = (raised - plain).double()
     assert offset.mean() == pytest.approx(10 * plain.square().mean() ** 0.5)
     assert offset.std() < 1e-6
-    arguments.high_pass, arguments.offset = 7000, None
+    arguments.offset, arguments.rumble = None, -5
+    ((_, shaken),) = evaluate.targets(arguments, 16000)
+    rumble = torch.fft.rfft(shaken - plain).abs().square()
+    bins = 90 * plain.shape[1] // 16000  # of 90 Hz
+    assert rumble[:, bins:].sum() < 0.01 * rumble.sum()
+    power = (shaken - plain).square().mean() / plain.var()
+    assert 10 * power.log10() == pytest.approx(-5, abs=0.1)
+    arguments.high_pass, arguments.rumble = 7000, None
     ((_, rest),) = evaluate.targets(arguments, 16000)
     assert rest.norm() < 0.1 * plain.norm()
     arguments.high_pass = None

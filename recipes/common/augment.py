@@ -14,6 +14,8 @@ PITCH_OCTAVES = 0.25
 # Standard deviation of the gain at each of its points.
 FILTER_DB = 6.0
 FILTER_POINTS = 8
+# Of the low-pass that rumble has gone through.
+RUMBLE_ORDER = 6
 # Signal-to-noise ratio of the noise that every second recording gets.
 NOISE_DB = (10.0, 50.0)
 
@@ -77,6 +79,35 @@ def draw_noise(samples):
     slope = torch.arange(len(spectrum)).clamp_min(1) ** -torch.rand(())
     noise = torch.fft.irfft(spectrum * slope, samples)
     return noise / noise.square().mean().sqrt()
+
+
+def make_rumble(waveform, sample_rate, end, decibels):
+    """Noise from below the voice, for recordings that have none.
+
+    Arguments
+    ---------
+    waveform : torch.Tensor, [batch, samples]
+        The recordings, whose levels count.
+    sample_rate : int
+        In Hz.
+    end : float
+        Where it falls to half its power, in Hz.
+    decibels : float
+        Its level above that of each recording, offsets left out.
+
+    Returns
+    -------
+    rumble : torch.Tensor, [batch, samples]
+    """
+    samples = waveform.shape[1]
+    spectrum = torch.fft.rfft(torch.randn(waveform.shape))
+    frequencies = torch.fft.rfftfreq(samples, 1 / sample_rate)
+    spectrum[:, 0] = 0
+    gain = (1 + (frequencies / end) ** (2 * RUMBLE_ORDER)).rsqrt()
+    rumble = torch.fft.irfft(gain * spectrum, samples)
+    rumble = rumble / rumble.square().mean(1, keepdim=True).sqrt()
+    level = waveform.std(1, keepdim=True, correction=0)
+    return level * 10 ** (decibels / 20) * rumble.to(waveform)
 
 
 def vary(waveform):

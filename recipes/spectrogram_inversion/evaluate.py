@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from common.audio import SplitRecordings
+from common.augment import make_rumble
 from common.evaluation import (
     add_data_options,
     argument_parser,
@@ -34,6 +35,9 @@ from speechbrain_phaseinv.evaluation.methods import torchaudio_griffin_lim
 from speechbrain_phaseinv.inversion import SpectrogramInverter
 from speechbrain_phaseinv.pretrained import load_pretrained
 from speechbrain_phaseinv.stft import StftConfig, analysis
+
+# Of rumble, in Hz.
+RUMBLE_END = 60.0
 
 
 def methods(arguments, config):
@@ -106,6 +110,12 @@ def targets(arguments, sample_rate):
         if arguments.offset is not None:
             level = waveform.square().mean().sqrt()
             waveform = waveform + level * 10 ** (arguments.offset / 20)
+        if arguments.rumble is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                waveform = waveform + make_rumble(
+                    waveform, sample_rate, RUMBLE_END, arguments.rumble
+                )
         yield corpus, waveform
 
 
@@ -143,6 +153,12 @@ def parse(arguments=None, description=__doc__, figures="evaluation.json"):
         type=float,
         metavar="DB",
         help="add a constant, in dB above the recording's level",
+    )
+    parser.add_argument(
+        "--rumble",
+        type=float,
+        metavar="DB",
+        help=f"add noise below {RUMBLE_END:.0f} Hz, likewise",
     )
     parser.add_argument("--refinements", type=int, help="of the WEIGHTS")
     parser.add_argument("--griffin_lim", type=int, nargs="*", default=[])

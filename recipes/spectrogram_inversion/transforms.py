@@ -5,9 +5,10 @@
 
 Inverts recordings analysed by each of TRANSFORMS with every set of packaged
 weights and of WEIGHTS that is named, with look-ahead and without, and with the
-gradient theorem and Griffin-Lim beside them. The table has PESQ-WB and ESTOI;
-what `SpectrogramInverter` takes by itself is in bold face. Choose by the
-validation split and report on the test split.
+gradient theorem, refined as where it stands in for weights, and Griffin-Lim
+beside them. The table has PESQ-WB and ESTOI; what `SpectrogramInverter` takes
+by itself is in bold face. Choose by the validation split and report on the test
+split.
 """
 
 # ruff: noqa: E402
@@ -28,11 +29,12 @@ from common.evaluation import (
 from common.metrics import inversion_metrics, mean_and_interval
 from spectrogram_inversion.evaluate import methods
 
-from speechbrain_phaseinv import StftConfig, analysis
+from speechbrain_phaseinv import SpectrogramInverter, StftConfig, analysis
 from speechbrain_phaseinv.pretrained import (
     available_pretrained,
     choose_estimator,
 )
+from speechbrain_phaseinv.pretrained.choice import REFINEMENTS
 
 # n_fft, win_length, hop_length and window, at 16 kHz.
 TRANSFORMS = (
@@ -49,6 +51,8 @@ TRANSFORMS = (
     (512, 512, 128, "sqrt_hann"),
     (1024, 600, 150, "hann"),
     (1024, 320, 80, "hann"),
+    (1024, 400, 160, "hann"),
+    (512, 512, 32, "hann"),
     (512, 512, 128, "rectangular"),
 )
 
@@ -72,6 +76,12 @@ def evaluate(arguments):
     for transform in TRANSFORMS:
         config = StftConfig(16000, *transform)
         compared = methods(arguments, config)
+        for ahead in (0, 1):
+            compared[f"gradient theorem, look-ahead {ahead}"] = (
+                SpectrogramInverter(
+                    config, ahead, "gradient", refinements=REFINEMENTS
+                )
+            )
         rows = {name: [] for name in compared}
         recordings = SplitRecordings(
             arguments.data_folder,

@@ -16,6 +16,7 @@ import torch
 from ..checks import check_integer
 from ..config import StftConfig
 from ..estimation.enhancement import EnhancementNet
+from ..estimation.grid import move_to_grid, padding_of
 from ..estimation.network import PhaseDerivativeNet
 
 FOLDER = Path(__file__).parent
@@ -52,7 +53,8 @@ def load_pretrained(source, config=None):
         `save_pretrained`.
     config : StftConfig, optional
         Another transform than that of the training. The network runs with
-        any; its quality is not promised.
+        any; its quality is not promised. Where the window is padded with
+        more or fewer zeros, the last layer is scaled: see `estimation.grid`.
 
     Returns
     -------
@@ -68,8 +70,8 @@ def load_pretrained(source, config=None):
     """
     folder = find_folder(source, "weights.npz", available_pretrained())
     hyperparameters = read_hyperparameters(folder)
-    if config is None:
-        config = StftConfig(**hyperparameters["stft"])
+    trained = StftConfig(**hyperparameters["stft"])
+    config = config or trained
     try:
         with torch.device("cpu"):  # the device meta would keep no values
             make = NETWORKS[hyperparameters["class"]]
@@ -77,6 +79,9 @@ def load_pretrained(source, config=None):
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder / DESCRIPTION}: {error}") from None
     load_weights(network, folder / "weights.npz")
+    padding = padding_of(config) / padding_of(trained)
+    if isinstance(network, PhaseDerivativeNet) and padding != 1:
+        move_to_grid(network, padding)
     device = torch.get_default_device()
     if device.type != "meta":
         network.to(device)
