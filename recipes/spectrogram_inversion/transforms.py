@@ -6,9 +6,9 @@
 Inverts recordings analysed by each of TRANSFORMS with every set of packaged
 weights and of WEIGHTS that is named, with look-ahead and without, and with the
 gradient theorem, refined as where it stands in for weights, and Griffin-Lim
-beside them. The table has PESQ-WB and ESTOI; what `SpectrogramInverter` takes
-by itself is in bold face. Choose by the validation split and report on the test
-split.
+beside them. The table has PESQ-WB, its mean over several beginnings
+(`even_pesq`) and ESTOI; what `SpectrogramInverter` takes by itself is in bold
+face. Choose by the validation split and report on the test split.
 """
 
 # ruff: noqa: E402
@@ -26,14 +26,11 @@ from common.evaluation import (
     progress,
     write_figures,
 )
-from common.metrics import inversion_metrics, mean_and_interval
+from common.metrics import even_pesq, inversion_metrics, mean_and_interval
 from spectrogram_inversion.evaluate import methods
 
 from speechbrain_phaseinv import SpectrogramInverter, StftConfig, analysis
-from speechbrain_phaseinv.pretrained import (
-    available_pretrained,
-    choose_estimator,
-)
+from speechbrain_phaseinv.pretrained import available_pretrained
 from speechbrain_phaseinv.pretrained.choice import REFINEMENTS
 
 # n_fft, win_length, hop_length and window, at 16 kHz.
@@ -58,30 +55,32 @@ TRANSFORMS = (
 
 
 def chosen(config):
-    """What `SpectrogramInverter` takes by itself, by the table's names."""
+    """What `SpectrogramInverter` takes by itself, in bold face."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         for ahead in (0, 1):
-            name, _ = choose_estimator("auto", config, ahead)
-            name = name.removeprefix("network (").removesuffix(")")
-            yield f"{name}, look-ahead {ahead}"
+            inverter = SpectrogramInverter(config, ahead)
+            yield f"**{inverter.method}, look-ahead {ahead}**", inverter
 
 
 @torch.inference_mode()
 def evaluate(arguments):
-    """For each transform, metrics of each method and the methods chosen."""
+    """For each transform, metrics of each method."""
     torch.set_num_threads(1)
-    arguments.weights = [*available_pretrained(), *arguments.weights]
+    if not arguments.chosen:
+        arguments.weights = [*available_pretrained(), *arguments.weights]
     results = {}
     for transform in TRANSFORMS:
         config = StftConfig(16000, *transform)
         compared = methods(arguments, config)
         for ahead in (0, 1):
-            compared[f"gradient theorem, look-ahead {ahead}"] = (
-                SpectrogramInverter(
-                    config, ahead, "gradient", refinements=REFINEMENTS
-                )
+            name = f"gradient theorem, look-ahead {ahead}"
+            compared[name] = SpectrogramInverter(
+                config, ahead, "gradient", refinements=REFINEMENTS
             )
+            if arguments.chosen:
+                del compared[name]
+        compared |= dict(chosen(config))
         rows = {name: [] for name in compared}
         recordings = SplitRecordings(
             arguments.data_folder,
@@ -96,21 +95,26 @@ def evaluate(arguments):
             magnitude = analysis(waveform, config).abs()
             for name, invert in compared.items():
                 made = invert(magnitude, length=waveform.shape[1])
-                rows[name].append(inversion_metrics(made, waveform, config))
+                metrics = inversion_metrics(made, waveform, config)
+                metrics["even_pesq"] = even_pesq(made, waveform, config)
+                rows[name].append(metrics)
         means = {name: mean_and_interval(x) for name, x in rows.items()}
         label = "{}/{}/{} {}".format(*transform)
-        results[label] = {"chosen": [*chosen(config)], "methods": means}
-        print(row(label, results[label]), flush=True)
+        results[label] = means
+        print(table(label, means), flush=True)
     return results
 
 
-def row(label, result):
-    """One transform as a paragraph of the table."""
-    lines = [f"\n{label}\n", "| method | PESQ | ESTOI |", "|---|---|---|"]
-    for name, metrics in result["methods"].items():
-        name = f"**{name}**" if name in result["chosen"] else name
-        pesq, estoi = (metrics[key][0] for key in ("pesq", "estoi"))
-        lines.append(f"| {name} | {pesq:.3f} | {estoi:.4f} |")
+def table(label, means):
+    """One transform as a paragraph."""
+    lines = [f"\n{label}\n", "| method | PESQ | even | ESTOI |"]
+    lines.append("|---|---|---|---|")
+    for name, metrics in means.items():
+        pesq, even, estoi = (
+            metrics.get(key, (float("nan"),))[0]
+            for key in ("pesq", "even_pesq", "estoi")
+        )
+        lines.append(f"| {name} | {pesq:.3f} | {even:.3f} | {estoi:.4f} |")
     return "\n".join(lines)
 
 
@@ -119,6 +123,11 @@ def main(arguments=None):
     parser = argument_parser(__doc__, "results/transforms.json")
     add_data_options(parser)
     parser.add_argument("weights", nargs="*")
+    parser.add_argument(
+        "--chosen",
+        action="store_true",
+        help="only what is taken by itself, and Griffin-Lim",
+    )
     parser.add_argument("--refinements", type=int, help="of all weights")
     parser.add_argument("--griffin_lim", type=int, nargs="*", default=[100])
     parser.add_argument(
