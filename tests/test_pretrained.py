@@ -355,3 +355,14 @@ def test_weights_are_read_under_another_default_device():
     with torch.device("meta"):
         state = load_pretrained("hann-512-128").state_dict()
     assert all(torch.equal(state[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize("hop", [128, 256])
+def test_windows_wider_than_learned_are_refined_more(hop):
+    plain, wide = (
+        SpectrogramInverter(StftConfig(16000, 512, hop_length=hop, window=x))
+        for x in ("hann", "sqrt_hann")
+    )
+    assert "network" in plain.method and "network" in wide.method
+    assert plain.refinements == plain.estimator.hyperparameters["refinements"]
+    assert wide.refinements == REFINEMENTS > plain.refinements

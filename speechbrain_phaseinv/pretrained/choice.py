@@ -20,8 +20,8 @@ MOST_HOP = 0.375
 MOST_PADDING = 4
 
 # Of the gradient theorem where it stands in for weights, and of weights on
-# windows wider than in their training: chosen on validation speech at half
-# overlap. Both are better with each one, and by less.
+# windows wider than in their training: chosen on validation speech. Both are
+# better with each one, and by less.
 REFINEMENTS = 8
 
 # Said where no weights fit.
@@ -95,12 +95,12 @@ def choose_estimator(choice, config, lookahead=1, paired=False):
 
 
 def _is_wide(trained, config):
-    """Whether a window with little overlap is wider than the training's.
+    """Whether a window is wider than the training's.
 
-    As root-Hann (1.4) is for Hamming, while Hann has .9.
+    As root-Hann is for Hamming (1.4) and for Hann (1.6), while Hann and Hamming
+    are alike (.9, 1.2).
     """
-    sparse = config.hop_length > MOST_HOP * config.win_length
-    return sparse and _width(config) > 1.2 * _width(trained)
+    return _width(config) > 1.2 * _width(trained)
 
 
 def _width(config):
