@@ -138,7 +138,7 @@ class PreparedStep:
         ):
             return None
         frames = np.ascontiguousarray(magnitude.numpy())
-        if not features.accepts(frames, *self.accepted):
+        if frames.size and not features.accepts(frames, *self.accepted):
             return None
         samples = np.empty((len(frames), 0), frames.dtype)
         for t in range(frames.shape[1]):
