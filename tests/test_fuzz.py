@@ -14,6 +14,7 @@ from speechbrain_phaseinv import (
     SpectrogramInverter,
     StftConfig,
 )
+from speechbrain_phaseinv.checks import accepted
 from speechbrain_phaseinv.estimation.features import LEAST_EXPONENT
 from speechbrain_phaseinv.estimation.network import PhaseDerivativeNet
 
@@ -76,10 +77,13 @@ def some_magnitude(random, shape, dtype):
 
 
 def is_normal(magnitude):
-    """Signals without frames that are next to nothing: samples of less than
-    the smallest normal number are rounded, and so do not scale."""
+    """Signals without frames or bins that are next to nothing: samples of less
+    than the smallest normal number are rounded, what is softer than the check
+    lets pass is silence, and so they do not scale."""
     peaks = magnitude.amax(-1)
-    return ((peaks == 0) | (peaks >= 2.0**LEAST_EXPONENT)).all(-1)
+    frames = ((peaks == 0) | (peaks >= 2.0**LEAST_EXPONENT)).all(-1)
+    traces = (magnitude > 0) & (magnitude <= accepted(magnitude.dtype)[0])
+    return frames & ~traces.any(-1).any(-1)
 
 
 def played(inverter, magnitude, random):
