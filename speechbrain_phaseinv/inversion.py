@@ -71,7 +71,8 @@ class SpectrogramInverter(torch.nn.Module):
         "auto", "numba" or "torch": see `backends.resolve`.
     refinements : int, optional
         Iterations of `refinement` a pass. Default: the estimator's attribute
-        `refinements`, or none.
+        `refinements`, or none. With "auto", the gradient theorem has eight,
+        and so have packaged weights on windows wider than in their training.
 
     Example
     -------

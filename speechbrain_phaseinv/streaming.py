@@ -112,8 +112,8 @@ class InversionStream:
     @property
     def state_bytes(self):
         """Size of what the stream remembers now, in bytes."""
-        inverter = self.state.inverter or ()
-        return sum(x.nbytes for x in inverter if isinstance(x, torch.Tensor))
+        inverter = self.state.inverter
+        return sum(x.nbytes for x in inverter.tensors()) if inverter else 0
 
     def num_samples_ready(self, frames=1):
         """Samples that the next `push` of that many frames will return."""

@@ -203,8 +203,25 @@ def _add_theorem(before, here, ahead, share, slope, scale, time, frequency):
         frequency[k] += for_frequency * ((p + p) * q / (p * p + q * q))
 
 
-def run(
-    signals, frames, net, about, step_scale, theorem, prior, layers, output
+def run(signals, frames, net, *others):
+    """All that `PhaseDerivativeNet` makes of frames; all is as for `_run`."""
+    layers = others[-2]
+    work = _workspace(layers, net[1], frames.shape[2])
+    _run(signals, work, frames, net, *others)
+
+
+@compiled(**OPTIONS)
+def _run(
+    signals,
+    work,
+    frames,
+    net,
+    about,
+    step_scale,
+    theorem,
+    prior,
+    layers,
+    output,
 ):
     """All that `PhaseDerivativeNet` makes of frames.
 
@@ -212,6 +229,8 @@ def run(
     ---------
     signals : tuple of int
         The first signal of the batch, and the one after the last.
+    work : tuple
+        What `_workspace` returns.
     frames : array, [batch, time, freq]
         Log-magnitudes.
     net : tuple of int
@@ -233,35 +252,6 @@ def run(
     output : array, [4, batch, passes, estimates, freq]
         Written to: in order of time, zeros where the network has no outputs.
     """
-    work = _workspace(layers, net[1], frames.shape[2])
-    _run(
-        signals,
-        work,
-        frames,
-        net,
-        about,
-        step_scale,
-        theorem,
-        prior,
-        layers,
-        output,
-    )
-
-
-@compiled(**OPTIONS)
-def _run(
-    signals,
-    work,
-    frames,
-    net,
-    about,
-    step_scale,
-    theorem,
-    prior,
-    layers,
-    output,
-):
-    """The same in this workspace."""
     weights, _, _ = layers
     history, window, stride, begin = net
     slope, backward, central = theorem
